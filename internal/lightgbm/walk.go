@@ -52,25 +52,23 @@ func (m *Model) goesLeft(n *node, value float64) bool {
 	if n.category >= 0 {
 		return inCategories(m.categories[n.category], value)
 	}
-	if value != value && n.missing != missingNaN {
-		value = 0
-	}
-	if isMissing(n.missing, value) {
+	value, missing := n.missing.read(value)
+	if missing {
 		return n.defaultLeft
 	}
 	return value <= n.threshold
 }
 
-// isMissing reports whether value takes the default direction. With missingZero the caller has read NaN as 0.
-func isMissing(kind missingType, value float64) bool {
-	switch kind {
-	case missingZero:
-		return value >= -zeroThreshold && value <= zeroThreshold
-	case missingNaN:
-		return value != value
-	default:
-		return false
+// read returns the number that a split with this missing type compares, and whether it takes the default direction
+// instead. Numbers within zeroThreshold are 0: LightGBM's predictors leave them out of the row that its trees see.
+func (kind missingType) read(value float64) (float64, bool) {
+	if value != value {
+		return 0, kind != missingNone
 	}
+	if value >= -zeroThreshold && value <= zeroThreshold {
+		return 0, kind == missingZero
+	}
+	return value, false
 }
 
 // inCategories reports whether the category that value names is in set. LightGBM cuts value to an int; NaN, negative
