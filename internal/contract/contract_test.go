@@ -118,6 +118,8 @@ func TestExtract(t *testing.T) {
 		{"v2 no rows", Auto, "", `{"outputs":[{"shape":[0,2],"data":[]}]}`, want{Kind: Invalid, Detail: detailNothing}},
 		{"v2 no data", OpenInferenceV2, "", `{"outputs":[{"shape":[3]}]}`, want{Kind: Invalid, Detail: detailNoData}},
 		{"v2 binary", Auto, "", `{"outputs":[{"shape":[3],"datatype":"FP32","parameters":{"binary_data_size":12}}]}`, want{Kind: Unparsed, Detail: detailBinary}},
+		{"v2 binary, no datatype", Auto, "", `{"outputs":[{"shape":[3],"parameters":{"binary_data_size":12}}]}`, want{Kind: Unparsed, Detail: detailBinary}},
+		{"tf records", Auto, "", `{"outputs":[{"p":1},{"p":2}]}`, want{Kind: Scores, Scores: []float64{1, 2}, Rows: 2, Width: 1}},
 		{"v2 not tensors", OpenInferenceV2, "", `{"outputs":[1]}`, want{Kind: Invalid, Detail: detailNotTensors}},
 		{"v2 an object", OpenInferenceV2, "", `{"outputs":{"a":[1]}}`, want{Kind: Invalid, Detail: detailNotTensors}},
 		{"v2 missing", OpenInferenceV2, "", `{"predictions":[1]}`, want{Kind: Invalid, Detail: detailMissing}},

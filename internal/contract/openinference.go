@@ -15,8 +15,12 @@ func (e *Extractor) isTensors(k keys, at span, b []byte) bool {
 	if s.b[0] != '[' || !s.enter() || s.b[s.i] != '{' {
 		return false
 	}
-	first := s
-	return first.find("data") || s.find("datatype")
+	for _, name := range [...]string{"data", "datatype", "shape"} {
+		if first := s; first.find(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // output is one tensor of a V2 answer as located.

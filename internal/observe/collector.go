@@ -1,0 +1,302 @@
+// Package observe turns what happened to requests into the judge's evidence.
+//
+// A Collector sits beside the data plane. Recording an event counts errors and
+// latency at once and hands a copy of the answer's body to workers through a
+// bounded queue; when the queue is full the body is dropped and the drop is
+// counted. No call waits for a worker.
+package observe
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/serin-dev/serin/internal/contract"
+	"github.com/serin-dev/serin/internal/judge"
+)
+
+// Config sets a Collector's rules and bounds; a bound below 1 takes its default.
+type Config struct {
+	Extractor  *contract.Extractor // nil: contract.Auto
+	Cutoffs    []float64           // a row is above a cut-off if its score is greater
+	Tolerance  float64             // two scores agree if they differ by no more than this
+	QueueSize  int                 // answers waiting for a worker, default 4,096
+	QueueBytes int                 // their bodies together, default 32 MiB
+	Workers    int                 // default 1
+	MaxKeys    int                 // sticky keys remembered per epoch, default 100,000
+}
+
+// Bounds that need no setting.
+const (
+	maxEpochs      = 1024    // a rollout that needs more stops being recorded, and counts it
+	maxKeyedEpochs = 4       // epochs whose sticky keys are remembered; older ones are over
+	maxKeptBuffer  = 1 << 16 // bytes; larger buffers go back to the garbage collector
+)
+
+// Event is what happened to one request on one arm.
+type Event struct {
+	Epoch      uint32        // weight epoch that routed the request
+	Candidate  bool          // the arm
+	Direct     bool          // the client chose the arm by header
+	FellBack   bool          // the candidate failed and stable answered
+	ClientGone bool          // the client went away first
+	Keyed      bool          // routed by a sticky key: Key stands for it
+	Key        uint64        // hash of the sticky key
+	Status     int           // HTTP status, 0 if there was no answer
+	Failed     bool          // 5xx, transport failure or timeout
+	Latency    time.Duration // as the client felt it
+	Meta       contract.Meta
+	Body       []byte // copied by the Collector; the caller may reuse it
+}
+
+func (e *Event) failed() bool  { return e.Failed || e.Status >= 500 }
+func (e *Event) refused() bool { return !e.failed() && e.Status >= 400 }
+
+func (e *Event) arm() judge.Arm {
+	if e.Candidate {
+		return judge.Candidate
+	}
+	return judge.Stable
+}
+
+// Drops counts what could not be recorded.
+type Drops struct {
+	Bodies uint64 `json:"bodies"` // answers of routed requests, queue full
+	Pairs  uint64 `json:"pairs"`  // shadow pairs, queue full
+	Keys   uint64 `json:"keys"`   // requests of sticky keys beyond MaxKeys: served, not judged
+	Epochs uint64 `json:"epochs"` // events of an epoch that was never begun
+	Panics uint64 `json:"panics"` // answers that broke the reader: a defect, please report
+}
+
+// Collector gathers evidence of one rollout. All methods are safe for any
+// number of goroutines.
+type Collector struct {
+	cfg    Config
+	epochs atomic.Pointer[map[uint32]*epoch] // replaced whole by Begin
+	begin  sync.Mutex
+	order  []*epoch // as begun, for forgetting sticky keys
+
+	sending sync.RWMutex // held for reading while a job is queued, for writing by Close
+	closed  bool
+	queue   chan *job
+	bytes   atomic.Int64 // of queued bodies
+	jobs    sync.Pool
+	workers sync.WaitGroup
+	notify  chan struct{}
+
+	bodies, pairs, keys, strays, panics atomic.Uint64
+}
+
+// epoch is the evidence of one weight epoch.
+type epoch struct {
+	mu   sync.Mutex
+	ev   judge.EpochEvidence
+	keys map[uint64]seen // nil until the first key
+	past bool            // keys are forgotten
+}
+
+// seen remembers which events of a sticky key have been counted.
+type seen uint8
+
+const (
+	seenRequest seen = 1 << iota
+	seenError
+	seenRefusal
+	seenAnswer
+	seenInvalid
+	seenScore
+)
+
+// New starts a Collector and its workers; Close ends them.
+func New(cfg Config) *Collector {
+	if cfg.Extractor == nil {
+		cfg.Extractor, _ = contract.New(contract.Auto, "") // Auto cannot fail
+	}
+	cfg.Cutoffs = slices.Clone(cfg.Cutoffs)
+	cfg.QueueSize = orDefault(cfg.QueueSize, 4096)
+	cfg.QueueBytes = orDefault(cfg.QueueBytes, 32<<20)
+	cfg.Workers = orDefault(cfg.Workers, 1)
+	cfg.MaxKeys = orDefault(cfg.MaxKeys, 100_000)
+	c := &Collector{cfg: cfg, queue: make(chan *job, cfg.QueueSize), notify: make(chan struct{}, 1)}
+	c.epochs.Store(&map[uint32]*epoch{})
+	c.jobs.New = func() any { return new(job) }
+	for range cfg.Workers {
+		c.workers.Go(c.work)
+	}
+	return c
+}
+
+func orDefault(n, def int) int {
+	if n < 1 {
+		return def
+	}
+	return n
+}
+
+// Begin opens an epoch; events that name it count from now on. For an epoch
+// that is open already it replaces the flags, so that one can still be marked
+// as tampered.
+func (c *Collector) Begin(info judge.EpochInfo) {
+	c.begin.Lock()
+	defer c.begin.Unlock()
+	old := *c.epochs.Load()
+	if ep := old[info.ID]; ep != nil {
+		ep.mu.Lock()
+		ep.ev.Info = info
+		ep.mu.Unlock()
+		return
+	}
+	if len(old) >= maxEpochs {
+		return
+	}
+	next := make(map[uint32]*epoch, len(old)+1)
+	for id, ep := range old {
+		next[id] = ep
+	}
+	ep := &epoch{ev: judge.EpochEvidence{Info: info}}
+	next[info.ID] = ep
+	c.epochs.Store(&next)
+	c.order = append(c.order, ep)
+	if n := len(c.order) - maxKeyedEpochs; n > 0 {
+		c.order[n-1].forget()
+	}
+}
+
+// forget frees the sticky keys: their late events are no units any more.
+func (ep *epoch) forget() {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	ep.keys, ep.past = nil, true
+}
+
+// first says whether this kind of event is to be counted as a unit: always
+// without a sticky key, else once per key. The caller holds mu.
+func (ep *epoch) first(c *Collector, keyed bool, key uint64, what seen) bool {
+	if !keyed {
+		return true
+	}
+	had, known := ep.keys[key]
+	if had&what != 0 {
+		return false
+	}
+	if !known && (ep.past || len(ep.keys) >= c.cfg.MaxKeys) {
+		if what == seenRequest {
+			c.keys.Add(1)
+		}
+		return false
+	}
+	if ep.keys == nil {
+		ep.keys = make(map[uint64]seen)
+	}
+	ep.keys[key] = had | what
+	return true
+}
+
+// Primary records a request that an arm answered, or failed to. The answer's
+// body is copied and looked at later, if there is room.
+func (c *Collector) Primary(e *Event) {
+	ep := (*c.epochs.Load())[e.Epoch]
+	if ep == nil {
+		c.strays.Add(1)
+		return
+	}
+	if !ep.count(c, e) {
+		return
+	}
+	j := c.jobs.Get().(*job)
+	j.ep, j.pair = ep, false
+	j.events[0].set(e)
+	if !c.send(j, len(e.Body)) {
+		c.bodies.Add(1)
+		ep.mu.Lock()
+		ep.ev.Arms[e.arm()].Dropped++
+		ep.mu.Unlock()
+	}
+}
+
+// count records what is known without the body; it says whether the body is to be read.
+func (ep *epoch) count(c *Collector, e *Event) (read bool) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	n := &ep.ev.Arms[e.arm()]
+	switch {
+	case e.Direct:
+		n.Direct++
+		return false
+	case e.ClientGone:
+		n.ClientGone++
+		return false
+	}
+	n.Requests++
+	if ep.first(c, e.Keyed, e.Key, seenRequest) {
+		n.Units++
+		n.AddLatency(e.Latency)
+	}
+	switch {
+	case e.failed():
+		n.Errors++
+		if e.FellBack {
+			n.FellBack++
+		}
+		if ep.first(c, e.Keyed, e.Key, seenError) {
+			n.ErrorUnits++
+		}
+		if e.Candidate {
+			c.wake()
+		}
+		return false
+	case e.refused():
+		n.Refusals++
+		if ep.first(c, e.Keyed, e.Key, seenRefusal) {
+			n.RefusalUnits++
+		}
+		return false
+	}
+	return true
+}
+
+// wake tells whoever waits on Notify; a signal that is pending already is enough.
+func (c *Collector) wake() {
+	select {
+	case c.notify <- struct{}{}:
+	default:
+	}
+}
+
+// Notify signals that a candidate failed or answered without a usable score
+// since the last signal. It is never closed.
+func (c *Collector) Notify() <-chan struct{} { return c.notify }
+
+// Snapshot returns all counts so far, epochs in ascending order; it shares
+// nothing with the Collector.
+func (c *Collector) Snapshot() judge.Evidence {
+	all := *c.epochs.Load()
+	out := judge.Evidence{Epochs: make([]judge.EpochEvidence, 0, len(all))}
+	for _, ep := range all {
+		ep.mu.Lock()
+		out.Epochs = append(out.Epochs, ep.ev.Clone())
+		ep.mu.Unlock()
+	}
+	slices.SortFunc(out.Epochs, func(a, b judge.EpochEvidence) int {
+		return int(int64(a.Info.ID) - int64(b.Info.ID))
+	})
+	return out
+}
+
+// Dropped returns the counts of what could not be recorded so far.
+func (c *Collector) Dropped() Drops {
+	return Drops{Bodies: c.bodies.Load(), Pairs: c.pairs.Load(), Keys: c.keys.Load(), Epochs: c.strays.Load(), Panics: c.panics.Load()}
+}
+
+// Close waits until every queued answer is counted and ends the workers. Events
+// recorded afterwards count, their bodies are dropped.
+func (c *Collector) Close() {
+	c.sending.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.queue)
+	}
+	c.sending.Unlock()
+	c.workers.Wait()
+}

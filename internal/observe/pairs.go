@@ -1,0 +1,150 @@
+package observe
+
+import (
+	"math"
+
+	"github.com/serin-dev/serin/internal/contract"
+	"github.com/serin-dev/serin/internal/judge"
+)
+
+// Pair records a shadowed request: stable's answer, which the client got, and
+// the candidate's, which nobody did. It counts for stable's epoch. Pairs whose
+// client went away before stable had answered are left out: one side is unknown.
+// Stable's answer is to be recorded by Primary as well.
+func (c *Collector) Pair(stable, candidate *Event) {
+	if stable.ClientGone || candidate.ClientGone {
+		return
+	}
+	ep := (*c.epochs.Load())[stable.Epoch]
+	if ep == nil {
+		c.strays.Add(1)
+		return
+	}
+	if !ep.countPair(c, stable, candidate) {
+		return
+	}
+	j := c.jobs.Get().(*job)
+	j.ep, j.pair = ep, true
+	j.events[judge.Stable].set(stable)
+	j.events[judge.Candidate].set(candidate)
+	if !c.send(j, len(stable.Body)+len(candidate.Body)) {
+		c.pairs.Add(1)
+		ep.dropPair(stable, candidate)
+	}
+}
+
+// countPair records what is known without the bodies; it says whether they are to be read.
+func (ep *epoch) countPair(c *Collector, stable, candidate *Event) (read bool) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	p := &ep.ev.Shadow
+	p.N++
+	p.Latency[judge.Stable].Observe(stable.Latency)
+	p.Latency[judge.Candidate].Observe(candidate.Latency)
+	if candidate.failed() {
+		p.ShadowErrors++
+		c.wake()
+	}
+	switch {
+	case stable.refused() && candidate.refused():
+		p.BothOK++ // both refuse a request that deserves it
+		return false
+	case noAnswer(stable) && noAnswer(candidate):
+		p.BothFailed++
+		return false
+	}
+	return true
+}
+
+func noAnswer(e *Event) bool { return e.failed() || e.refused() }
+
+// dropPair counts a pair without its bodies: what the statuses say is kept.
+func (ep *epoch) dropPair(stable, candidate *Event) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	p := &ep.ev.Shadow
+	p.Dropped++
+	p.NotComparable++
+	switch {
+	case noAnswer(stable):
+		p.OnlyStableBad++
+	case noAnswer(candidate):
+		p.OnlyShadowBad++
+	}
+}
+
+// compare counts a pair whose bodies have been read.
+func (c *Collector) compare(j *job, s, k *contract.Answer) {
+	refusedOrFailed := noAnswer(&j.events[judge.Candidate])
+	sBad, kBad := invalid(s), invalid(k)
+	j.ep.mu.Lock()
+	defer j.ep.mu.Unlock()
+	p := &j.ep.ev.Shadow
+	if kBad && !refusedOrFailed {
+		p.ShadowInvalid++
+		c.wake()
+	}
+	switch {
+	case sBad && kBad:
+		p.BothFailed++
+	case sBad:
+		p.OnlyStableBad++
+	case kBad:
+		p.OnlyShadowBad++
+	default:
+		p.BothOK++
+	}
+	switch {
+	case sBad || kBad:
+	case !usable(s) || !usable(k):
+		p.NotComparable++
+	default:
+		p.Compared++
+		if !agree(s, k, c.cfg.Tolerance) {
+			p.Disagreed++
+		}
+		c.scores(p, s, k)
+	}
+}
+
+// agree says whether two usable answers say the same: the same shape, every
+// score within the tolerance, and the same labels where both have labels.
+func agree(s, k *contract.Answer, tolerance float64) bool {
+	if s.Kind != k.Kind || s.Rows != k.Rows || s.Width != k.Width || len(s.Scores) != len(k.Scores) {
+		return false
+	}
+	if len(s.Labels) > 0 && len(k.Labels) > 0 && (s.Hash != k.Hash || len(s.Labels) != len(k.Labels)) {
+		return false
+	}
+	for i, v := range s.Scores {
+		if !(math.Abs(v-k.Scores[i]) <= tolerance) {
+			return false
+		}
+	}
+	return true
+}
+
+// scores feeds the sums of paired scores and the flips at the cut-offs.
+func (c *Collector) scores(p *judge.Pairs, s, k *contract.Answer) {
+	if s.Kind != contract.Scores || k.Kind != contract.Scores {
+		return
+	}
+	p.AddScores(mean(s), mean(k))
+	if len(p.Above) < len(c.cfg.Cutoffs) {
+		p.Above = append(p.Above, make([]judge.Pair, len(c.cfg.Cutoffs)-len(p.Above))...)
+	}
+	if s.Rows != k.Rows || s.Width != k.Width || len(s.Scores) != len(k.Scores) {
+		return
+	}
+	first, step := stride(s)
+	for i, cut := range c.cfg.Cutoffs {
+		for at := first; at < len(s.Scores); at += step {
+			switch above, other := s.Scores[at] > cut, k.Scores[at] > cut; {
+			case above && !other:
+				p.Above[i].OnlyStable++
+			case other && !above:
+				p.Above[i].OnlyCandidate++
+			}
+		}
+	}
+}
