@@ -75,12 +75,13 @@ type Meta struct {
 // its memory is kept. An Answer must not be used by two goroutines at a time.
 type Answer struct {
 	Kind Kind
-	// Scores holds the numbers row by row (row-major); null, NaN and ±Inf are kept as NaN and ±Inf.
+	// Scores holds the numbers row by row (row-major), those of a record by name;
+	// null, NaN and ±Inf are kept as NaN and ±Inf.
 	Scores []float64
 	// Rows is the number of scored rows; Width the numbers in each of them, 0 if
 	// rows differ in width or hold no numbers. Where Width > 0, Rows×Width = len(Scores).
 	Rows, Width int
-	// Labels holds strings and booleans in the order of the body, each cut at MaxText bytes.
+	// Labels holds strings and booleans in the same order, each cut at MaxText bytes.
 	Labels []string
 	// NonFinite counts the scores that are NaN or ±Inf.
 	NonFinite int
@@ -97,6 +98,7 @@ type Answer struct {
 	plain  []byte // decompressed body
 	column []float64
 	tensor []tensor
+	fields []field
 	unzip  *gzip.Reader
 	source byteReader
 	limit  io.LimitedReader
@@ -111,7 +113,7 @@ const (
 	detailEncoding   = "content encoding is not supported"
 	detailDecode     = "the body cannot be decompressed"
 	detailTooLarge   = "the body is larger than the limit"
-	detailTooMany    = "more numbers than the limit"
+	detailTooMany    = "more numbers or columns than the limit"
 	detailTooDeep    = "JSON is nested too deep"
 	detailBinary     = "binary tensors are not read"
 	detailEmpty      = "the body is empty"
@@ -225,7 +227,7 @@ func (e *Extractor) read(dst *Answer, contentType string, plain []byte) {
 func (a *Answer) reset() {
 	a.Kind, a.Rows, a.Width, a.NonFinite, a.Hash, a.Length = 0, 0, 0, 0, 0, 0
 	a.Detail, a.Message = "", ""
-	a.Scores, a.Labels, a.text = a.Scores[:0], a.Labels[:0], a.text[:0]
+	a.Scores, a.Labels, a.text, a.fields = a.Scores[:0], a.Labels[:0], a.text[:0], a.fields[:0]
 }
 
 // end settles the answer as one without values.

@@ -65,6 +65,10 @@ func TestExtract(t *testing.T) {
 		{"dummy", Auto, "", `"New Model A"`, want{Kind: Labels, Rows: 1, Labels: []string{"New Model A"}}},
 		{"double encoded", Auto, "", `"{\"result\": [0.125, 1e-3]}"`, want{Kind: Scores, Scores: []float64{.125, .001}, Rows: 2, Width: 1}},
 		{"json.dumps in result", Auto, "", `{"result": "[0.125, 0.5]"}`, want{Kind: Scores, Scores: []float64{.125, .5}, Rows: 2, Width: 1}},
+		{"result in result in result", Auto, "", `{"result": "{\"result\": \"{\\\"result\\\": \\\"[1]\\\"}\"}"}`, want{Kind: Labels, Rows: 1, Labels: []string{"[1]"}}},
+		{"error is true", Auto, "", `{"error": true, "message": "m"}`, want{Kind: Error, Message: "m", Detail: detailErrorKey}},
+		{"error is false", Auto, "", `{"error": false, "result": 1}`, want{Kind: Scores, Scores: []float64{1}, Rows: 1, Width: 1}},
+		{"error is empty", Auto, "", `{"error": {}, "result": 1}`, want{Kind: Scores, Scores: []float64{1}, Rows: 1, Width: 1}},
 		{"thrice encoded", Auto, "", `"\"\\\"0.5\\\"\""`, want{Kind: Labels, Rows: 1, Labels: []string{`"\"0.5\""`}}},
 		{"number in a string", Auto, "", `"0.5"`, want{Kind: Scores, Scores: []float64{.5}, Rows: 1, Width: 1}},
 		{"NaN in a string", Auto, "", `"NaN"`, want{Kind: Scores, Scores: []float64{nan}, Rows: 1, Width: 1, NonFinite: 1}},
@@ -97,6 +101,10 @@ func TestExtract(t *testing.T) {
 		{"mlflow bare", MLflow, "", `["hello"]`, want{Kind: Labels, Rows: 1, Labels: []string{"hello"}}},
 		{"mlflow object", MLflow, "", `{"choices": [{"index": 0}]}`, want{Kind: Opaque, Detail: detailUnknown}},
 
+		{"records by name", Auto, "", `[{"b":1,"a":{"d":"x","c":2}},{"a":{"c":4},"b":3}]`, want{Kind: Scores, Scores: []float64{2, 1, 4, 3}, Rows: 2, Width: 2, Labels: []string{"x"}}},
+		{"columns by name", Auto, "", `{"predictions": {"q":[1,2],"\u0061":[3,4]}}`, want{Kind: Scores, Scores: []float64{3, 1, 4, 2}, Rows: 2, Width: 2}},
+		{"no columns", Auto, "", `{"predictions": {"q":[1,2],"p":[3]}}`, want{Kind: Scores, Scores: []float64{3, 1, 2}, Rows: 1, Width: 3}},
+
 		{"kserve v1", KServeV1, "", `{"predictions": [0.1]}`, want{Kind: Scores, Scores: []float64{.1}, Rows: 1, Width: 1}},
 		{"kserve v1 without", KServeV1, "", `{"result": [0.1]}`, want{Kind: Invalid, Detail: detailMissing}},
 		{"kserve v1 bare", KServeV1, "", `[0.1]`, want{Kind: Invalid, Detail: detailMissing}},
@@ -125,6 +133,7 @@ func TestExtract(t *testing.T) {
 		{"v2 missing", OpenInferenceV2, "", `{"predictions":[1]}`, want{Kind: Invalid, Detail: detailMissing}},
 
 		{"embeddings", Auto, "", `{"object":"list","data":[{"index":0,"embedding":[0.1,0.2]},{"index":1,"embedding":[0.3,0.4]}],"usage":{"total_tokens":8}}`, want{Kind: Scores, Scores: []float64{.1, .2, .3, .4}, Rows: 2, Width: 2}},
+		{"embeddings, ragged", Auto, "", `{"data":[{"x":0,"\u0065mbedding":[0.1,0.2]},{"embedding":[0.3]}]}`, want{Kind: Scores, Scores: []float64{.1, .2, .3}, Rows: 2}},
 		{"embeddings base64", Auto, "", `{"data":[{"embedding":"AAAA"}]}`, want{Kind: Unparsed, Detail: detailBase64}},
 		{"embedding missing", Auto, "", `{"data":[{"embedding":[1]},{"index":1}]}`, want{Kind: Invalid, Detail: detailNothing}},
 		{"chat is opaque", Auto, "", `{"choices":[{"index":0}],"usage":{"total_tokens":8}}`, want{Kind: Opaque, Detail: detailUnknown}},
@@ -154,6 +163,12 @@ func TestExtract(t *testing.T) {
 		{"path misses a row", JSONPath, `$[*].p`, `[{"p":1},{"q":2}]`, want{Kind: Invalid, Detail: detailPathRow}},
 		{"path to null", JSONPath, `$.x`, `{"x":null}`, want{Kind: Invalid, Detail: detailNothing}},
 		{"path to no rows", JSONPath, `$.x[*]`, `{"x":[]}`, want{Kind: Invalid, Detail: detailPath}},
+		{"path into a number", JSONPath, `$.x[0]`, `{"x":1}`, want{Kind: Invalid, Detail: detailPath}},
+		{"path over a number", JSONPath, `$.x[*]`, `{"x":1}`, want{Kind: Invalid, Detail: detailPath}},
+		{"path over a number, below", JSONPath, `$[*].x[*]`, `[{"x":1}]`, want{Kind: Invalid, Detail: detailPathRow}},
+		{"path below an object", JSONPath, `$[*].*.v`, `[{"x":{"v":1},"y":{"v":2}}]`, want{Kind: Scores, Scores: []float64{1, 2}, Rows: 1, Width: 2}},
+		{"path misses below", JSONPath, `$[*].*.v`, `[{"x":{"v":1},"y":{}}]`, want{Kind: Invalid, Detail: detailPathRow}},
+		{"path, ragged", JSONPath, `$[*]`, `[[1],[2,3]]`, want{Kind: Scores, Scores: []float64{1, 2, 3}, Rows: 2}},
 		{"path beside error", JSONPath, `$.x`, `{"error":"boom"}`, want{Kind: Error, Message: "boom", Detail: detailErrorKey}},
 	}
 	var a Answer // reused on purpose: nothing may leak from one answer into the next
@@ -162,6 +177,19 @@ func TestExtract(t *testing.T) {
 			extractor(t, tt.p, tt.path).Extract(&a, Meta{Status: 200, ContentType: jsonCT}, []byte(tt.body))
 			check(t, &a, tt.want)
 		})
+	}
+}
+
+func TestMalformed(t *testing.T) {
+	var a Answer
+	for _, body := range []string{
+		`[1`, `[1,`, `[1,]`, `[1 2]`, `[,1]`, `{`, `{1:2}`, `{"a`, `{"a"}`, `{"a" 1}`, `{"a":}`, `{"a":1,}`, `{"a":1]`, `"a`, `"\`, `"\x"`, `"\u12g4"`, `"\u12`, `"\uD8`,
+		`tru`, `nul`, `-`, `-x`, `+1`, `.5`, `1.`, `1e`, `1e+`, `--1`, `Na`, `Infinit`, `-Inf`, `00`, `1x`, `}`, "\xef\xbb\xbf1",
+	} {
+		extractor(t, Auto, "").Extract(&a, Meta{ContentType: jsonCT}, []byte(body))
+		check(t, &a, want{Kind: Invalid, Detail: detailNotJSON})
+		extractor(t, Auto, "").Extract(&a, Meta{}, []byte(body))
+		check(t, &a, want{Kind: Opaque, Detail: detailType})
 	}
 }
 
@@ -291,6 +319,15 @@ func TestExtractBounds(t *testing.T) {
 		e.Extract(&a, Meta{ContentType: jsonCT}, []byte(body))
 		check(t, &a, want{Kind: Unparsed, Detail: detailTooMany})
 	}
+	extractor(t, JSONPath, "$[*]").Extract(&a, Meta{}, []byte("[0"+strings.Repeat(",0", MaxScores)+"]"))
+	check(t, &a, want{Kind: Unparsed, Detail: detailTooMany})
+	record := `{"z":[1]` + strings.Repeat(`,"a":[2]`, maxSorted) + "}"
+	e.Extract(&a, Meta{ContentType: jsonCT}, []byte(`{"result":`+record+`}`))
+	check(t, &a, want{Kind: Unparsed, Detail: detailTooMany})
+	e.Extract(&a, Meta{ContentType: jsonCT}, []byte(`[`+record+`]`))
+	if len(a.Scores) != maxSorted+1 || a.Scores[0] != 1 || a.Rows != 1 || cap(a.fields) > 2*maxSorted {
+		t.Errorf("a wide record: %d scores, first %v, %d rows, %d fields kept", len(a.Scores), a.Scores[0], a.Rows, cap(a.fields))
+	}
 	e.Extract(&a, Meta{ContentType: jsonCT}, []byte(`["`+strings.Repeat("y", 500)+`"`+strings.Repeat(`,"x"`, MaxLabels)+"]"))
 	if len(a.Labels) != MaxLabels || len(a.Labels[0]) != MaxText || a.Rows != MaxLabels+1 || a.Length != 500+MaxLabels {
 		t.Errorf("got %d labels, first of %d bytes, %d rows, length %d", len(a.Labels), len(a.Labels[0]), a.Rows, a.Length)
@@ -351,6 +388,7 @@ func TestExtractAllocatesNothing(t *testing.T) {
 	var a Answer
 	e := extractor(t, Auto, "")
 	for _, body := range []string{
+		`{"predictions": [{"q": 1, "p": 0.5, "c": "no"}, {"q": 1, "p": 0.25, "c": "yes"}]}`,
 		`{"result": [0.03489151951, 0.02710000000001]}`,
 		`[[0.1, 0.2], ["no claim", "claim"]]`,
 		`"{\"result\": [0.125, 1e-3]}"`,

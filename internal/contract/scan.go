@@ -239,23 +239,29 @@ func (s *scanner) quoted() []byte {
 
 // skip passes one value.
 func (s *scanner) skip() {
-	depth := 0
-	for {
+	switch s.b[s.i] {
+	case '"':
+		s.quoted()
+		return
+	case '[', '{':
+	default:
+		s.token()
+		return
+	}
+	for depth := 0; ; {
+		for class[s.b[s.i]]&bracket == 0 {
+			s.i++
+		}
 		switch s.b[s.i] {
 		case '"':
 			s.quoted()
-		case '[', '{':
-			s.i++
-			depth++
-		case ']', '}':
-			s.i++
-			depth--
-		case ',', ':', ' ', '\t', '\n', '\r':
-			s.i++
 			continue
+		case '[', '{':
+			depth++
 		default:
-			s.token()
+			depth--
 		}
+		s.i++
 		if depth == 0 {
 			return
 		}
@@ -265,14 +271,21 @@ func (s *scanner) skip() {
 // token passes a number or a word and returns it.
 func (s *scanner) token() []byte {
 	from := s.i
-	for s.i < len(s.b) {
-		switch s.b[s.i] {
-		case ',', ']', '}', ' ', '\t', '\n', '\r':
-			return s.b[from:s.i]
-		}
+	for s.i < len(s.b) && class[s.b[s.i]]&delimiter == 0 {
 		s.i++
 	}
-	return s.b[from:]
+	return s.b[from:s.i]
+}
+
+// What a byte is to skip and to token.
+const (
+	bracket   = 1 << iota // opens or closes a container or a string
+	delimiter             // ends a number or a word
+)
+
+var class = [256]uint8{
+	'"': bracket, '[': bracket, '{': bracket, ']': bracket | delimiter, '}': bracket | delimiter,
+	',': delimiter, ' ': delimiter, '\t': delimiter, '\n': delimiter, '\r': delimiter,
 }
 
 // unquote appends the text of a raw JSON string to dst.

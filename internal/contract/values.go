@@ -1,7 +1,9 @@
 package contract
 
 import (
+	"bytes"
 	"math"
+	"slices"
 	"strconv"
 )
 
@@ -24,10 +26,7 @@ func (r *reader) collect() {
 			r.collect()
 		}
 	case '{':
-		for ok := r.enter(); ok; ok = r.more() {
-			r.key()
-			r.collect()
-		}
+		r.record()
 	case '"':
 		r.a.label(r.a.decoded(r.quoted()))
 	case 't', 'f':
@@ -35,6 +34,55 @@ func (r *reader) collect() {
 	default:
 		r.number()
 	}
+}
+
+// field is a member of an object: its name and where its value starts.
+type field struct {
+	name []byte
+	at   int
+}
+
+// maxSorted is the number of members up to which an object is read by name.
+const maxSorted = 1 << 12
+
+// record takes the values of an object, by name rather than as they stand: two
+// runtimes of one model may write the same record in different orders.
+func (r *reader) record() {
+	from, base := r.i, len(r.a.fields)
+	if end, ok := r.members(); ok {
+		for i := base; i < len(r.a.fields); i++ {
+			r.i = r.a.fields[i].at
+			r.collect()
+		}
+		r.i, r.a.fields = end, r.a.fields[:base]
+		return
+	}
+	r.i = from
+	for ok := r.enter(); ok; ok = r.more() {
+		r.key()
+		r.collect()
+	}
+}
+
+// members appends the object's members, sorted by name, to fields and returns
+// where the object ends; false (and nothing appended) if there are too many.
+func (r *reader) members() (end int, ok bool) {
+	base, sorted := len(r.a.fields), true
+	for more := r.enter(); more; more = r.more() {
+		n := len(r.a.fields)
+		if n-base == maxSorted {
+			r.a.fields = r.a.fields[:base]
+			return 0, false
+		}
+		name := r.a.decoded(r.key())
+		sorted = sorted && (n == base || bytes.Compare(r.a.fields[n-1].name, name) <= 0)
+		r.a.fields = append(r.a.fields, field{name, r.i})
+		r.skip()
+	}
+	if !sorted {
+		slices.SortStableFunc(r.a.fields[base:], func(x, y field) int { return bytes.Compare(x.name, y.name) })
+	}
+	return r.i, true
 }
 
 // number takes a number token; null is a score that is missing, kept as NaN.
@@ -183,15 +231,22 @@ func (r *reader) columns() int {
 	return n
 }
 
-// table takes an object of arrays, each n long.
+// table takes an object of arrays, each n long; columns stand by name.
 func (r *reader) table(n int) {
 	r.a.tensor = r.a.tensor[:0]
-	for ok := r.enter(); ok; ok = r.more() {
-		r.key()
+	base := len(r.a.fields)
+	end, ok := r.members()
+	if !ok {
+		r.a.Kind, r.a.Detail = Unparsed, detailTooMany
+		return
+	}
+	for i := base; i < len(r.a.fields); i++ {
+		r.i = r.a.fields[i].at
 		from := len(r.a.Scores)
 		r.array()
 		r.a.tensor = append(r.a.tensor, tensor{from: from, rows: n, width: r.a.perRow(from, n)})
 	}
+	r.i, r.a.fields = end, r.a.fields[:base]
 	r.a.weave()
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -461,6 +462,23 @@ func BenchmarkPrimary(b *testing.B) {
 			})
 			b.ReportMetric(float64(c.Dropped().Bodies)/float64(b.N), "dropped/op")
 		})
+	}
+}
+
+// BenchmarkKept is the whole cost of an event, with the worker's part: nothing is dropped.
+func BenchmarkKept(b *testing.B) {
+	c := started(Config{Cutoffs: []float64{.05}})
+	e := event(true, 200, `{"result": [0.03489151951000012, 0.02710000000001323]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		for len(c.queue) == cap(c.queue) {
+			runtime.Gosched()
+		}
+		c.Primary(e)
+	}
+	c.Close()
+	if d := c.Dropped(); d != (Drops{}) {
+		b.Fatalf("drops: %+v", d)
 	}
 }
 
