@@ -159,8 +159,8 @@ func (m *Model) readTrees(s *scanner, h fields) error {
 			start = field{value: line[len("Tree="):], line: s.line}
 		case line == "end of trees":
 			return nil
-		case h["version"].value == "v2" && (!ok || line == "feature importances:"):
-			return nil // early v2 texts have no such end mark
+		case h["version"].value == "v2" && line == "feature importances:":
+			return nil // early v2 texts have no other end mark
 		case !ok:
 			return fmt.Errorf("line %d: the text ends without \"end of trees\" after %d trees: is it cut off?", s.line, want+1)
 		default:
