@@ -285,7 +285,7 @@ func packed(t testing.TB, how string, plain []byte) []byte {
 func TestExtractCompressed(t *testing.T) {
 	plain := []byte(`{"result":[0.5,0.25]}`)
 	score := want{Kind: Scores, Scores: []float64{.5, .25}, Rows: 2, Width: 1}
-	bomb := packed(t, "gzip", make([]byte, 32<<20))
+	bomb := packed(t, "gzip", make([]byte, DefaultMaxBody+4<<20))
 	var a Answer
 	e := extractor(t, Auto, "")
 	for range 2 {

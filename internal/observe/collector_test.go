@@ -50,8 +50,7 @@ func stall(t *testing.T, c *Collector) (release func()) {
 	stalling, held := make(chan struct{}), make(chan struct{})
 	c.Begin(judge.EpochInfo{ID: 99})
 	c.Primary(with(event(false, 200, `[1]`), func(e *Event) { e.Epoch = 99 }))
-	for c.bytes.Load() > 0 { // the answer is counted: the worker is idle
-	}
+	until(t, func() bool { return c.bytes.Load() == 0 }) // the answer is counted: the worker is idle
 	ep := (*c.epochs.Load())[99]
 	go func() {
 		ep.mu.Lock()
@@ -66,9 +65,17 @@ func stall(t *testing.T, c *Collector) (release func()) {
 	if !c.send(j, 3) {
 		t.Fatal("no room for the answer that stalls")
 	}
-	for len(c.queue) > 0 { // the worker has it
-	}
+	until(t, func() bool { return len(c.queue) == 0 }) // the worker has it
 	return func() { close(stalling) }
+}
+
+func until(t *testing.T, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !done(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("waited in vain")
+		}
+	}
 }
 
 func TestPrimaryCounts(t *testing.T) {
