@@ -57,7 +57,7 @@ func resize(s []float64, n int) []float64 {
 
 // scoreBody answers a POST's body into sc.result. The error is an *inputError, errRun or errTimeout.
 func (s *Server) scoreBody(sc *scratch, body []byte, started time.Time) error {
-	if done, err := s.rehearse(sc, started); done {
+	if done, err := s.rehearse(sc); done {
 		return err
 	}
 	p := rowParser{b: body, names: s.names}
@@ -72,7 +72,7 @@ func (s *Server) scoreBody(sc *scratch, body []byte, started time.Time) error {
 
 // scoreQuery answers a GET's parameters: each is parsed as JSON, a repeated one is a list, as Azure ML's server does.
 func (s *Server) scoreQuery(sc *scratch, query string, started time.Time) error {
-	if done, err := s.rehearse(sc, started); done {
+	if done, err := s.rehearse(sc); done {
 		return err
 	}
 	values, err := url.ParseQuery(query)
@@ -111,9 +111,9 @@ func (s *Server) scoreList(sc *scratch, list string, started time.Time) error {
 }
 
 // rehearse is everything that stands before a model: faults asked for, and the dummy.
-func (s *Server) rehearse(sc *scratch, started time.Time) (done bool, err error) {
+func (s *Server) rehearse(sc *scratch) (done bool, err error) {
 	if s.o.Delay > 0 {
-		if err := s.wait(started); err != nil {
+		if err := s.wait(); err != nil {
 			return true, err
 		}
 	}
@@ -127,11 +127,11 @@ func (s *Server) rehearse(sc *scratch, started time.Time) (done bool, err error)
 	return false, nil
 }
 
-func (s *Server) wait(started time.Time) error {
-	timer := time.NewTimer(min(s.o.Delay, s.o.Timeout))
-	defer timer.Stop()
+func (s *Server) wait() error {
+	fires, stop := s.timer(min(s.o.Delay, s.o.Timeout))
+	defer stop()
 	select {
-	case <-timer.C:
+	case <-fires:
 	case <-s.cut:
 		return errRun
 	}

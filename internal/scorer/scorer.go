@@ -68,6 +68,7 @@ type Server struct {
 	serving   atomic.Bool
 	cut       chan struct{} // closed when the drain gave up: requests that wait for Delay end
 	hasCut    atomic.Bool
+	timer     func(time.Duration) (fires <-chan time.Time, stop func() bool) // tests put their own clock here
 }
 
 // New reads the model and asks it for answers to test rows: a Server that exists is able to score.
@@ -75,7 +76,7 @@ func New(o Options) (*Server, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	s := &Server{o: o, failOn: -1, log: o.Logger, cut: make(chan struct{})}
+	s := &Server{o: o, failOn: -1, log: o.Logger, cut: make(chan struct{}), timer: systemTimer}
 	if o.Dummy != "" {
 		s.dummyBody = appendQuoted(nil, o.Dummy)
 	} else if err := s.load(); err != nil {
@@ -84,6 +85,11 @@ func New(o Options) (*Server, error) {
 	s.conns.open = map[*trackedConn]struct{}{}
 	s.http = s.newHTTP()
 	return s, nil
+}
+
+func systemTimer(d time.Duration) (<-chan time.Time, func() bool) {
+	t := time.NewTimer(d)
+	return t.C, t.Stop
 }
 
 func (o *Options) complete() error {

@@ -72,10 +72,10 @@ func (s *Server) linger(ctx context.Context) {
 	if s.o.Linger <= 0 || !s.serving.Load() {
 		return
 	}
-	timer := time.NewTimer(s.o.Linger)
-	defer timer.Stop()
+	fires, stop := s.timer(s.o.Linger)
+	defer stop()
 	select {
-	case <-timer.C:
+	case <-fires:
 	case <-ctx.Done():
 	}
 }
@@ -103,7 +103,10 @@ func Run(ctx context.Context, o Options, ready func(addr string)) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.Linger+s.o.DrainTimeout)
 	defer cancel()
 	err = s.Shutdown(drain)
-	return errors.Join(err, <-served)
+	if serveErr := <-served; !errors.Is(serveErr, ErrServed) { // ErrServed: ctx ended before Serve began
+		err = errors.Join(err, serveErr)
+	}
+	return err
 }
 
 // connections are those open now: fasthttp leaves them running when a shutdown times out, so they are kept here to be
