@@ -91,6 +91,7 @@ func TestRefused(t *testing.T) {
 		{"not a model", "tree\nversion", "{\"a\":\nversion", `line 1: got "{\"a\":", a LightGBM text model begins with "tree"`},
 		{"no version", "version=v4\n", "", `field "version": "" is not known; known are v2, v3, v4`},
 		{"version of the future", "version=v4", "version=v5", `line 2: field "version": "v5" is not known; known are v2, v3, v4`},
+		{"long junk", "version=v4", "version=" + strings.Repeat("v", 100), "\"" + strings.Repeat("v", 40) + "…\" is not known"},
 		{"header twice", "label_index=0", "num_class=1", `line 5: field "num_class" was already given in line 3`},
 		{"no num_class", "num_class=1\n", "", `field "num_class" is missing`},
 		{"huge num_class", "num_class=1\nnum_tree_per_iteration=1", "num_class=1000000000\nnum_tree_per_iteration=1000000000", `objective "binary" has num_class=1000000000, want 1`},
