@@ -82,16 +82,16 @@ type Pairs struct {
 	N              uint64 `json:"n,omitempty"`
 	BothOK         uint64 `json:"bothOK,omitempty"`
 	BothFailed     uint64 `json:"bothFailed,omitempty"`
-	OnlyStableBad  uint64 `json:"onlyStableBad,omitempty"`  // c of McNemar
-	OnlyShadowBad  uint64 `json:"onlyShadowBad,omitempty"`  // b of McNemar: error or invalid answer
-	ShadowErrors   uint64 `json:"shadowErrors,omitempty"`   // of the candidate: transport, 5xx, timeout
-	ShadowInvalid  uint64 `json:"shadowInvalid,omitempty"`  // of the candidate: 2xx without a usable score
-	Compared       uint64 `json:"compared,omitempty"`       // both scored (or both labelled), same shape
-	Disagreed      uint64 `json:"disagreed,omitempty"`      // of Compared: beyond tolerance, or another shape
-	NotComparable  uint64 `json:"notComparable,omitempty"`  // an answer opaque, unparsed or dropped
-	Dropped        uint64 `json:"dropped,omitempty"`        // no room to record
-	Scored         uint64 `json:"scored,omitempty"`         // both scored: feeds the sums below
-	StableSum      Fixed  `json:"stableSum,omitzero"`       // sum of stable's per-answer mean score
+	OnlyStableBad  uint64 `json:"onlyStableBad,omitempty"` // c of McNemar
+	OnlyShadowBad  uint64 `json:"onlyShadowBad,omitempty"` // b of McNemar: error or invalid answer
+	ShadowErrors   uint64 `json:"shadowErrors,omitempty"`  // of the candidate: transport, 5xx, timeout
+	ShadowInvalid  uint64 `json:"shadowInvalid,omitempty"` // of the candidate: 2xx without a usable score
+	Compared       uint64 `json:"compared,omitempty"`      // both scored (or both labelled), same shape
+	Disagreed      uint64 `json:"disagreed,omitempty"`     // of Compared: beyond tolerance, or another shape
+	NotComparable  uint64 `json:"notComparable,omitempty"` // an answer opaque, unparsed or dropped
+	Dropped        uint64 `json:"dropped,omitempty"`       // no room to record
+	Scored         uint64 `json:"scored,omitempty"`        // both scored: feeds the sums below
+	StableSum      Fixed  `json:"stableSum,omitzero"`      // sum of stable's per-answer mean score
 	CandidateSum   Fixed  `json:"candidateSum,omitzero"`
 	StableSq       Fixed  `json:"stableSq,omitzero"`
 	CandidateSq    Fixed  `json:"candidateSq,omitzero"`

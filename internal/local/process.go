@@ -36,7 +36,7 @@ const (
 	crashesToLoop  = 3                // short lives in a row
 	shortLife      = 10 * time.Second // a life that ends sooner is a crash
 	failureLines   = 3                // of output quoted in a failure
-	lookupFailures = 127 // exit code of the leash when the command cannot be started
+	lookupFailures = 127              // exit code of the leash when the command cannot be started
 )
 
 // ProcessStatus is what is known of one revision's process.

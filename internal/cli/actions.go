@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/serin-dev/serin/internal/engine"
+)
+
+// actionOptions are the flags of approve, reject, pause and the like.
+type actionOptions struct {
+	conn       connection
+	out        output
+	step       string
+	rollout    string
+	reason     string
+	onBehalfOf string
+	dryRun     bool
+}
+
+type actionVerb struct {
+	use, action, short, long string
+	step                     bool
+}
+
+var actionTable = []actionVerb{
+	{"approve", "Approve", "Let the rollout enter the next step", "An approval lets a rollout enter a step. It carries your identity and the digest of the evidence that you saw.\nApproving twice is no error; approving a step that is not next is refused and says which one is.", true},
+	{"reject", "Reject", "Refuse the next step: traffic goes back to stable", "A rejected rollout is reverted at once.", false},
+	{"pause", "Pause", "Take no step forward until resume (reverts still happen)", "", false},
+	{"resume", "Resume", "End a pause", "", false},
+	{"promote", "Promote", "Give all traffic to the candidate now, without more evidence", "Skips the steps and the judge that remain. Recorded with your identity.", false},
+	{"abort", "Abort", "Send all traffic back to stable and end the rollout", "The candidate stays for rollout.keepFailed, reachable by header.", false},
+	{"rollback", "Rollback", "After a promotion: go back to the version before", "One change of routes while the old revision is still kept (rollout.keepOld).", false},
+	{"retry", "Retry", "Try a reverted version again", "A version that failed is not started again by itself.", false},
+}
+
+func actionVerbs(stdio IO) []*cobra.Command {
+	var all []*cobra.Command
+	for _, v := range actionTable {
+		all = append(all, newAction(v, stdio))
+	}
+	return all
+}
+
+func newAction(v actionVerb, stdio IO) *cobra.Command {
+	var o actionOptions
+	c := &cobra.Command{
+		Use: v.use, Short: v.short, Long: strings.TrimSpace(v.short + ".\n" + v.long + "\n\n" + exitTable), Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runAction(c.Context(), v.action, o, stdio) },
+	}
+	o.conn.addTo(c)
+	o.out.addTo(c)
+	c.Flags().StringVar(&o.rollout, "rollout", "", "id of the rollout meant; refused if another one runs (default: the running one)")
+	c.Flags().StringVar(&o.reason, "reason", "", "why, for the audit")
+	c.Flags().StringVar(&o.onBehalfOf, "on-behalf-of", "", "the person for whom a pipeline acts, for the audit")
+	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be asked, and ask nothing")
+	if v.step {
+		c.Flags().StringVar(&o.step, "step", "", "name of the step to enter (default: the next one)")
+	}
+	return c
+}
+
+func runAction(ctx context.Context, action string, o actionOptions, stdio IO) error {
+	asJSON, err := o.out.json()
+	if err != nil {
+		return err
+	}
+	cl, err := o.conn.open()
+	if err != nil {
+		return err
+	}
+	st, err := cl.status(ctx)
+	if err != nil {
+		return err
+	}
+	req := engine.ActionRequest{Action: action, Rollout: o.rollout, Step: o.step, Reason: o.reason, OnBehalfOf: o.onBehalfOf}
+	if st.Rollout != nil {
+		req.EvidenceDigest = st.Rollout.Evidence.Digest
+	}
+	if o.dryRun {
+		return printDryRun(stdio, action, st, asJSON)
+	}
+	body, err := json.Marshal(req)
+	if err != nil {
+		return fmt.Errorf("writing the action: %w", err)
+	}
+	path, err := cl.path(ctx, "/actions")
+	if err != nil {
+		return err
+	}
+	var result engine.ActionResult
+	if err := cl.call(ctx, http.MethodPost, path, body, &result); err != nil {
+		return err
+	}
+	if asJSON {
+		if err := printJSON(stdio.Out, result); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(stdio.Out, result.Message)
+	}
+	if !result.Accepted {
+		return exit{ExitForbidden, nil}
+	}
+	return nil
+}
+
+func printDryRun(stdio IO, action string, st engine.Status, asJSON bool) error {
+	if asJSON {
+		return printJSON(stdio.Out, map[string]any{"dryRun": true, "action": action, "status": st})
+	}
+	at := "no rollout runs"
+	if r := st.Rollout; r != nil && r.Outcome == "" {
+		at = fmt.Sprintf("rollout %s is at step %s with %s planned", r.ID, r.StepName, percent(st.Weights.PlannedBP))
+	}
+	fmt.Fprintf(stdio.Out, "would ask endpoint %s: %s (%s). Nothing was asked.\n", st.Endpoint, action, at)
+	return nil
+}

@@ -1,0 +1,149 @@
+// Package cli is the command line: one file for each family of verbs, each an
+// options struct and a run function. Data goes to stdout, all else to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit codes: one table for all verbs.
+const (
+	ExitDone      = 0 // done, or advanced
+	ExitError     = 1
+	ExitUsage     = 2 // usage, or a refused document
+	ExitReverted  = 3 // reverted, rejected or superseded
+	ExitHeld      = 4 // held, or inconclusive at the deadline
+	ExitNotFound  = 5
+	ExitForbidden = 6 // not allowed, or refused by the state it is in
+	ExitTimeout   = 7 // --timeout passed; the rollout still runs
+)
+
+const exitTable = `Exit codes: 0 done or advanced · 1 error · 2 usage or refused document · 3 reverted · 4 held or inconclusive · 5 not found · 6 refused (not allowed) · 7 --timeout passed, still running`
+
+// IO is where a verb reads and writes.
+type IO struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// exit is an error that carries an exit code; its message may be empty.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+func (e exit) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return exit{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// Run executes one command line and returns its exit code.
+func Run(ctx context.Context, args []string, stdio IO) int {
+	root := newRoot(stdio)
+	root.SetArgs(args)
+	root.SetIn(stdio.In)
+	root.SetOut(stdio.Out)
+	root.SetErr(stdio.Err)
+	err := root.ExecuteContext(ctx)
+	var e exit
+	switch {
+	case err == nil:
+		return ExitDone
+	case errors.As(err, &e):
+		if e.err != nil {
+			fmt.Fprintln(stdio.Err, "serin: "+e.err.Error())
+		}
+		return e.code
+	case isUsage(err):
+		fmt.Fprintf(stdio.Err, "serin: %v\nTry: serin --help\n", err)
+		return ExitUsage
+	}
+	fmt.Fprintln(stdio.Err, "serin: "+err.Error())
+	return ExitError
+}
+
+// isUsage recognises what cobra and pflag say of a wrong command line.
+func isUsage(err error) bool {
+	for _, s := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires at least", "required flag", "invalid argument", "flag needs an argument", "if any flags in the group"} {
+		if strings.Contains(err.Error(), s) {
+			return true
+		}
+	}
+	return false
+}
+
+func newRoot(stdio IO) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "serin",
+		Short: "Roll out a new version of a machine-learning model safely",
+		Long: `Serin rolls out a new version of a machine-learning model behind one scoring endpoint.
+It compares the new version with production on live traffic, then promotes or reverts it,
+and says how sure it is.
+
+Begin with:   serin demo
+By hand:      serin init > endpoint.yaml;  serin serve -f endpoint.yaml;  serin status --watch
+
+` + exitTable,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddGroup(
+		&cobra.Group{ID: "start", Title: "Start here:"},
+		&cobra.Group{ID: "drive", Title: "Drive a rollout:"},
+		&cobra.Group{ID: "see", Title: "See and check:"},
+	)
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("start", newDemo(stdio), newServe(stdio), newScorer(stdio), newInit(stdio), newLoad(stdio))
+	add("drive", newApply(stdio), newDelete(stdio))
+	add("drive", actionVerbs(stdio)...)
+	add("see", newValidate(stdio), newStatus(stdio), newWait(stdio), newHistory(stdio))
+	root.AddCommand(newVersion(stdio), newCompletion(stdio), newDocs(stdio), newLeash(stdio))
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError("%w\nTry: %s --help", err, c.CommandPath())
+	})
+	return root
+}
+
+// output is the -o flag.
+type output struct{ format string }
+
+func (o *output) addTo(c *cobra.Command) {
+	c.Flags().StringVarP(&o.format, "output", "o", "text", "text or json")
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (o *output) json() (bool, error) {
+	switch o.format {
+	case "text":
+		return false, nil
+	case "json":
+		return true, nil
+	}
+	return false, usageError("-o %q: must be text or json", o.format)
+}
+
+// isTerminal reports whether w is a screen, which colours and redrawing need.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

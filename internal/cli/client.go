@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/local"
+	"github.com/serin-dev/serin/internal/server"
+)
+
+// connection says where the API is and as whom to speak.
+type connection struct {
+	state, url, tokenFile string
+	endpoint              string
+}
+
+func (c *connection) addTo(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&c.state, "state", envOr("SERIN_STATE", local.DefaultState), "state folder of `serin serve`, which holds its socket (SERIN_STATE)")
+	f.StringVar(&c.url, "server", os.Getenv("SERIN_SERVER"), "address of the API, such as http://127.0.0.1:8081, instead of the socket (SERIN_SERVER)")
+	f.StringVar(&c.tokenFile, "token-file", os.Getenv("SERIN_TOKEN_FILE"), "file with the bearer token for --server (SERIN_TOKEN_FILE)")
+	f.StringVar(&c.endpoint, "endpoint", "", "name of the endpoint (default: the one served)")
+}
+
+func envOr(name, fallback string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return fallback
+}
+
+// client speaks to the API.
+type client struct {
+	http     *http.Client
+	base     string
+	token    string
+	where    string
+	endpoint string
+}
+
+func (c *connection) open() (*client, error) {
+	if c.url != "" {
+		return c.openURL()
+	}
+	socket := local.SocketPath(c.state)
+	if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) {
+		return nil, exit{ExitNotFound, fmt.Errorf("no `serin serve` runs with the state folder %q (no socket %s)\nTry: serin serve -f endpoint.yaml, or --state FOLDER", c.state, socket)}
+	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+	return &client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://serin", where: socket, endpoint: c.endpoint}, nil
+}
+
+func (c *connection) openURL() (*client, error) {
+	u, err := url.Parse(c.url)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usageError("--server %q: must look like http://127.0.0.1:8081", c.url)
+	}
+	if c.tokenFile == "" {
+		return nil, usageError("--server needs --token-file FILE: the API on TCP wants a bearer token")
+	}
+	token, err := os.ReadFile(filepath.Clean(c.tokenFile))
+	if err != nil {
+		return nil, usageError("--token-file: %w", err)
+	}
+	return &client{http: &http.Client{}, base: strings.TrimRight(c.url, "/"), token: strings.TrimSpace(string(token)), where: c.url, endpoint: c.endpoint}, nil
+}
+
+// call sends one request and decodes the answer into out; 409 counts as an answer.
+func (c *client) call(ctx context.Context, method, path string, body []byte, out any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", c.where, err)
+	}
+	if resp.StatusCode >= 300 && resp.StatusCode != http.StatusConflict {
+		return apiError(resp.StatusCode, data)
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", c.where, err)
+	}
+	return nil
+}
+
+func (c *client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("asking %s: %w", c.where, err)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+		return nil, exit{ExitError, fmt.Errorf("asking %s: %w\nIs `serin serve` running?", c.where, err)}
+	}
+	return resp, nil
+}
+
+// apiError turns an error answer into text and an exit code.
+func apiError(status int, data []byte) error {
+	var body server.ErrorBody
+	if json.Unmarshal(data, &body) != nil || body.Message == "" {
+		body.Message = fmt.Sprintf("the API answered %d: %s", status, bytes.TrimSpace(data[:min(len(data), 300)]))
+	}
+	text := body.Message
+	for _, d := range body.Details {
+		text += "\n  " + d
+	}
+	code := ExitError
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+		code = ExitUsage
+	case http.StatusNotFound:
+		code = ExitNotFound
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict:
+		code = ExitForbidden
+	}
+	return exit{code, errors.New(text)}
+}
+
+// path returns the path of the endpoint, asking for its name where none was given.
+func (c *client) path(ctx context.Context, rest string) (string, error) {
+	if c.endpoint == "" {
+		var list struct{ Items []engine.Status }
+		if err := c.call(ctx, http.MethodGet, "/v1/endpoints", nil, &list); err != nil {
+			return "", err
+		}
+		if len(list.Items) != 1 {
+			return "", exit{ExitNotFound, fmt.Errorf("%d endpoints are served here; name one with --endpoint", len(list.Items))}
+		}
+		c.endpoint = list.Items[0].Endpoint
+	}
+	return "/v1/endpoints/" + url.PathEscape(c.endpoint) + rest, nil
+}
+
+func (c *client) status(ctx context.Context) (engine.Status, error) {
+	var s engine.Status
+	path, err := c.path(ctx, "")
+	if err != nil {
+		return s, err
+	}
+	return s, c.call(ctx, http.MethodGet, path, nil, &s)
+}
+
+// watch calls see with every status and entry until see says to stop, the
+// stream ends or the context does. It reconnects: an API blip is no answer.
+func (c *client) watch(ctx context.Context, see func(*engine.Status, *engine.Entry) (stop bool)) error {
+	for {
+		stop, err := c.watchOnce(ctx, see)
+		if stop || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var e exit
+		if errors.As(err, &e) && e.code != ExitError {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (c *client) watchOnce(ctx context.Context, see func(*engine.Status, *engine.Entry) bool) (stop bool, err error) {
+	path, err := c.path(ctx, "/events")
+	if err != nil {
+		return false, err
+	}
+	resp, err := c.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		return false, apiError(resp.StatusCode, data)
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 16<<20)
+	kind := ""
+	for lines.Scan() {
+		line := lines.Text()
+		if name, ok := strings.CutPrefix(line, "event: "); ok {
+			kind = name
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if ok && deliver(kind, data, see) {
+			return true, nil
+		}
+	}
+	return false, lines.Err()
+}
+
+func deliver(kind, data string, see func(*engine.Status, *engine.Entry) bool) bool {
+	switch kind {
+	case "status":
+		var s engine.Status
+		return json.Unmarshal([]byte(data), &s) == nil && see(&s, nil)
+	case "entry":
+		var e engine.Entry
+		return json.Unmarshal([]byte(data), &e) == nil && see(nil, &e)
+	}
+	return false
+}

@@ -1,0 +1,166 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/serin-dev/serin/internal/judge"
+)
+
+// Status is what is shown of an endpoint: by the API, the CLI and the console.
+// Its JSON shape is documented in docs/api.md and tested.
+type Status struct {
+	Endpoint   string        `json:"endpoint"`
+	Namespace  string        `json:"namespace,omitempty"`
+	At         time.Time     `json:"at"`
+	Address    string        `json:"address,omitempty"` // of the scoring endpoint
+	Stable     *RevisionView `json:"stable,omitempty"`
+	Candidate  *RevisionView `json:"candidate,omitempty"`
+	Previous   *RevisionView `json:"previous,omitempty"` // kept ready for rollback
+	Weights    Weights       `json:"weights"`
+	Rollout    *RolloutView  `json:"rollout,omitempty"` // the running one, or the last
+	Traffic    Traffic       `json:"traffic"`
+	Conditions []Condition   `json:"conditions"`
+}
+
+// RevisionView is one revision as it is now.
+type RevisionView struct {
+	Name     string `json:"name"`
+	Version  string `json:"version"`
+	Digest   string `json:"digest"`
+	Ready    bool   `json:"ready"`
+	Restarts int    `json:"restarts"`
+	Failure  string `json:"failure,omitempty"`
+}
+
+// Weights are the candidate's shares in basis points: as planned, and as in force.
+type Weights struct {
+	Epoch     uint32 `json:"epoch"`
+	PlannedBP int    `json:"plannedBP"`
+	InForceBP int    `json:"inForceBP"`
+	ShadowBP  int    `json:"shadowBP"`
+}
+
+// RolloutView is one rollout: where it stands and why.
+type RolloutView struct {
+	ID        string         `json:"id"`
+	Number    int            `json:"number"`
+	From      string         `json:"from,omitempty"` // version of stable
+	To        string         `json:"to"`             // version of the candidate
+	StartedAt time.Time      `json:"startedAt"`
+	EndedAt   *time.Time     `json:"endedAt,omitempty"`
+	Outcome   string         `json:"outcome,omitempty"` // empty while it runs
+	Step      int            `json:"step"`
+	StepName  string         `json:"stepName"`
+	Steps     []StepView     `json:"steps"`
+	Paused    bool           `json:"paused,omitempty"`
+	Decision  DecisionView   `json:"decision"`
+	Verdict   judge.Verdict  `json:"verdict"`
+	Evidence  EvidenceView   `json:"evidence"`
+	Approvals []ApprovalView `json:"approvals,omitempty"`
+}
+
+// StepView is one step of the frozen plan.
+type StepView struct {
+	Name     string `json:"name"`
+	WeightBP int    `json:"weightBP"`
+	ShadowBP int    `json:"shadowBP,omitempty"`
+	Approval bool   `json:"approval,omitempty"`
+	State    string `json:"state"` // Done, Current, Waiting
+}
+
+// DecisionView is the last decision in words.
+type DecisionView struct {
+	Action  string    `json:"action"` // Advance, Hold, Revert
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+	At      time.Time `json:"at"`
+}
+
+// EvidenceView sums the evidence of the running rollout.
+type EvidenceView struct {
+	Digest            string `json:"digest"`
+	StableRequests    uint64 `json:"stableRequests"`
+	StableErrors      uint64 `json:"stableErrors"`
+	CandidateRequests uint64 `json:"candidateRequests"`
+	CandidateErrors   uint64 `json:"candidateErrors"`
+	FellBack          uint64 `json:"fellBack"`
+	Pairs             uint64 `json:"pairs"`
+	Disagreed         uint64 `json:"disagreed"`
+	Dropped           uint64 `json:"dropped"`
+}
+
+// ApprovalView is who let the rollout enter a step.
+type ApprovalView struct {
+	Step           string    `json:"step"`
+	By             string    `json:"by"`
+	OnBehalfOf     string    `json:"onBehalfOf,omitempty"`
+	At             time.Time `json:"at"`
+	EvidenceDigest string    `json:"evidenceDigest,omitempty"`
+}
+
+// Traffic is what flows now.
+type Traffic struct {
+	RequestsPerSecond  float64 `json:"requestsPerSecond"`
+	CandidatePerSecond float64 `json:"candidatePerSecond"`
+}
+
+// Condition follows the Kubernetes API conventions.
+type Condition struct {
+	Type    string    `json:"type"`
+	Status  string    `json:"status"` // True, False, Unknown
+	Reason  string    `json:"reason"`
+	Message string    `json:"message"`
+	Since   time.Time `json:"lastTransitionTime"`
+}
+
+// Change is one field that an applied document changes.
+type Change struct {
+	Path       string `json:"path"`
+	Old        string `json:"old"`
+	New        string `json:"new"`
+	NewVersion bool   `json:"newVersion"` // starts a rollout
+}
+
+// ApplyResult says what applying a document does, or would do in a dry run.
+type ApplyResult struct {
+	Endpoint   string   `json:"endpoint"`
+	DryRun     bool     `json:"dryRun"`
+	Changes    []Change `json:"changes"`
+	NewVersion bool     `json:"newVersion"`
+	Notes      []string `json:"notes"` // fields not used here, and the like
+	Message    string   `json:"message"`
+}
+
+// ActionRequest is what a person or a pipeline asks for.
+type ActionRequest struct {
+	ID             string `json:"id,omitempty"`
+	Action         string `json:"action"`
+	Rollout        string `json:"rollout,omitempty"` // empty: the running one
+	Step           string `json:"step,omitempty"`
+	Reason         string `json:"reason,omitempty"`
+	By             string `json:"by,omitempty"` // set by the server from the caller's identity
+	OnBehalfOf     string `json:"onBehalfOf,omitempty"`
+	EvidenceDigest string `json:"evidenceDigest,omitempty"`
+}
+
+// ActionResult is what became of it.
+type ActionResult struct {
+	ID       string `json:"id"`
+	Accepted bool   `json:"accepted"`
+	Reason   string `json:"reason"`
+	Message  string `json:"message"`
+}
+
+// Event is one line for those who watch: a transition, an action, a fault.
+type Event struct {
+	Seq   uint64 `json:"seq"`
+	Entry Entry  `json:"entry"`
+}
+
+// Kinds of audit entries.
+const (
+	EntryApplied    = "Applied"
+	EntryAction     = "Action"
+	EntryTransition = "Transition"
+	EntryFault      = "Fault"
+)

@@ -1,0 +1,143 @@
+package rollout
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/serin-dev/serin/internal/judge"
+)
+
+// gates returns the first thing that entering step p waits for, or nil. The
+// approval comes last, so that who approves sees a step that is otherwise ready;
+// approvalOnly tells that nothing else is missing.
+func (t *turn) gates(a *Attempt, p PlanStep) (g *gate, approvalOnly bool) {
+	checks := []func(*Attempt, PlanStep) *gate{t.readyGate, t.stableGate, t.pauseGate, t.freezeGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.harmGate, t.promoteGate}
+	for _, check := range checks {
+		if g := check(a, p); g != nil {
+			return g, false
+		}
+	}
+	if g := t.approvalGate(a, p); g != nil {
+		return g, true
+	}
+	return nil, false
+}
+
+func (t *turn) readyGate(a *Attempt, p PlanStep) *gate {
+	st := t.status(t.s.Candidate)
+	if !st.Ready {
+		return &gate{CandidateNotReady, fmt.Sprintf("version %s is not ready (%s of %s)%s", a.To.Version, a.NotReadyFor.Round(time.Second), a.Plan.ProgressDeadline, because(st.Failure))}
+	}
+	need := capacity(max(p.WeightBP, p.ShadowBP/fullWeight), t.status(t.s.Stable).ReadyReplicas)
+	if have := max(st.ReadyReplicas, 1); have < need {
+		return &gate{WaitingForCapacity, fmt.Sprintf("step %s needs %d ready scorers of version %s, %d are", p.Name, need, a.To.Version, have)}
+	}
+	return nil
+}
+
+func because(failure string) string {
+	if failure == "" {
+		return ""
+	}
+	return ": " + failure
+}
+
+func (t *turn) stableGate(*Attempt, PlanStep) *gate {
+	if !t.status(t.s.Stable).Ready {
+		return &gate{StableNotReady, fmt.Sprintf("stable %s is not ready%s: without it nothing can be compared. serin promote goes forward all the same", t.s.Stable.Name, because(t.status(t.s.Stable).Failure))}
+	}
+	return nil
+}
+
+func (t *turn) pauseGate(a *Attempt, _ PlanStep) *gate {
+	if a.Paused {
+		return &gate{Paused, "paused by a person; serin resume goes on"}
+	}
+	return nil
+}
+
+func (t *turn) freezeGate(*Attempt, PlanStep) *gate {
+	if in, until := t.frozen(); in {
+		return &gate{Frozen, fmt.Sprintf("no step forward before %s (freeze); reverts still happen", until.Format(time.RFC3339))}
+	}
+	return nil
+}
+
+func (t *turn) routeGate(a *Attempt, _ PlanStep) *gate {
+	if a.Step >= 0 && !t.inForce() {
+		return &gate{WaitingForRoute, fmt.Sprintf("the routes of step %s (epoch %d) are not in force yet", a.Plan.Steps[a.Step].Name, t.s.Routing.Epoch)}
+	}
+	return nil
+}
+
+func (t *turn) durationGate(a *Attempt, _ PlanStep) *gate {
+	if a.Step < 0 {
+		return nil
+	}
+	if a.ReadyFor < a.Plan.Warmup {
+		return &gate{WarmingUp, fmt.Sprintf("version %s warms up: %s of %s; not judged yet", a.To.Version, a.ReadyFor.Round(time.Second), a.Plan.Warmup)}
+	}
+	if least := a.Plan.Steps[a.Step].MinDuration; a.StepFor < least {
+		return &gate{WaitingForDuration, fmt.Sprintf("step %s lasts at least %s, %s have passed", a.Plan.Steps[a.Step].Name, least, a.StepFor.Round(time.Second))}
+	}
+	return nil
+}
+
+func (t *turn) requestGate(a *Attempt, _ PlanStep) *gate {
+	if a.Step < 0 || t.in.CandidateRequests >= a.Plan.MinRequests {
+		return nil
+	}
+	missing := a.Plan.MinRequests - t.in.CandidateRequests
+	return &gate{WaitingForRequests, fmt.Sprintf("step %s needs %d judged requests to the candidate, %d were; %d more%s", a.Plan.Steps[a.Step].Name, a.Plan.MinRequests, t.in.CandidateRequests, missing, t.lasting(a, missing))}
+}
+
+// lasting says how long n more candidate requests take at the present traffic.
+func (t *turn) lasting(a *Attempt, n uint64) string {
+	p := a.Plan.Steps[a.Step]
+	rate := t.in.TotalRPS * float64(max(p.WeightBP, p.ShadowBP)) / fullWeight
+	if rate <= 0 {
+		return "; there is no traffic now"
+	}
+	return fmt.Sprintf(", about %s at the present traffic", time.Duration(float64(n)/rate*float64(time.Second)).Round(time.Second))
+}
+
+// verdictGate stops at a verdict that forbids any step: routing or collection
+// broken, both arms failing, a metric that fails.
+func (t *turn) verdictGate(a *Attempt, _ PlanStep) *gate {
+	v := t.in.Verdict
+	if a.Step >= 0 && v.Action != judge.Advance {
+		return &gate{v.Reason, v.Message}
+	}
+	return nil
+}
+
+func (t *turn) harmGate(a *Attempt, p PlanStep) *gate {
+	if a.Step < 0 || p.WeightBP == 0 || p.WeightBP == fullWeight || a.Plan.Steps[a.Step].WeightBP == 0 {
+		// Out of a shadow step there is no error rate of the candidate under weight yet.
+		return nil
+	}
+	v := t.in.Verdict
+	harm := judge.HarmOfNext(v.ExtraErrorRate, t.in.TotalRPS*float64(p.WeightBP)/fullWeight, t.in.ReactionLag.Seconds(), p.WeightBP)
+	if harm > a.Plan.HarmBudget {
+		return &gate{HarmBudgetExceeded, fmt.Sprintf("step %s could cost up to %.0f extra failed requests, rollout.harmBudget is %.0f: the candidate's extra error rate is only known to be below %.2f %% so far; more requests narrow it", p.Name, harm, a.Plan.HarmBudget, 100*v.ExtraErrorRate)}
+	}
+	return nil
+}
+
+func (t *turn) promoteGate(_ *Attempt, p PlanStep) *gate {
+	if p.WeightBP == fullWeight && !t.in.Verdict.Promotable {
+		return &gate{WaitingForEvidence, "not enough evidence to promote: " + t.in.Verdict.Message}
+	}
+	return nil
+}
+
+func (t *turn) approvalGate(a *Attempt, p PlanStep) *gate {
+	if !p.Approval && !a.Plan.ApprovalEvery {
+		return nil
+	}
+	if slices.ContainsFunc(a.Approvals, func(x Approval) bool { return x.Step == p.Name }) {
+		return nil
+	}
+	return &gate{WaitingForApproval, fmt.Sprintf("step %s asks for approval: serin approve --step %s (%s)", p.Name, p.Name, t.in.Verdict.Message)}
+}
