@@ -18,7 +18,10 @@ type Histogram struct {
 	Buckets [HistogramBuckets]uint64
 }
 
-const histogramBase = 10 * time.Microsecond
+const (
+	histogramBase      = 10 * time.Microsecond
+	bucketsPerDoubling = 8
+)
 
 // Observe counts d; what lies outside the range goes to the first or last bucket.
 func (h *Histogram) Observe(d time.Duration) { h.Buckets[BucketOf(d)]++ }

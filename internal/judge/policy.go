@@ -5,90 +5,179 @@ import (
 	"math"
 )
 
-// RatioMargin bounds a ratio of rates, candidate over stable.
-type RatioMargin struct {
-	RevertAbove  float64 `json:"revertAbove"`  // a ratio within it is never reverted, but by chance FalseRevert
-	PromoteBelow float64 `json:"promoteBelow"` // a ratio at or beyond it is never promoted, but by chance FalsePromote
-	// OrWithin is an absolute margin on the difference of the rates; 0 is none. A
-	// candidate within either margin may be promoted: a pair without errors has no ratio.
-	OrWithin float64 `json:"orWithin,omitempty"`
+// Policy is what a rollout is judged by. It is frozen when the rollout starts
+// and stored with it: margins chosen after the data were seen would void the
+// error bounds (docs/judge.md).
+type Policy struct {
+	// FalseRevert is the chance, over the whole rollout and however often one
+	// looks, that a candidate within every RevertAbove is reverted. In (0, 0.5].
+	FalseRevert float64 `json:"falseRevert"`
+	// FalsePromote is the chance that a candidate at or beyond the PromoteBelow
+	// of any required metric is ever found promotable. In (0, 0.5].
+	FalsePromote float64 `json:"falsePromote"`
+
+	Errors    RatioMargin      `json:"errors"`
+	Latency   LatencyMargin    `json:"latency"`
+	Invalid   ShareMargin      `json:"invalid"`             // share of the candidate's answers without a usable score
+	Mean      *ShareMargin     `json:"mean,omitempty"`      // relative shift of the mean score, either way; nil: not judged
+	Cutoffs   []Cutoff         `json:"cutoffs,omitempty"`   // same order as Counts.Above
+	Agreement *AgreementMargin `json:"agreement,omitempty"` // of shadow pairs; nil: not judged
+
+	// Sticky: a coin per client, so the judge counts the Units fields.
+	Sticky bool `json:"sticky,omitempty"`
+	// MinCalibration is the number of stable requests before edges are frozen.
+	MinCalibration uint64 `json:"minCalibration"`
+	// HarmBudget is the number of extra failed requests that the next step may
+	// cost; compare HarmOfNext with it.
+	HarmBudget float64 `json:"harmBudget"`
 }
 
-// LatencyMargin bounds the ratio of latencies at quantiles of stable's.
+// RatioMargin bounds candidate / production. OrWithin (absolute, 0 = off) is the
+// excess that is acceptable however large the ratio: without it an error-free
+// production could never be matched.
+type RatioMargin struct {
+	RevertAbove  float64 `json:"revertAbove"`
+	PromoteBelow float64 `json:"promoteBelow"`
+	OrWithin     float64 `json:"orWithin,omitempty"`
+}
+
+// LatencyMargin bounds candidate latency / production latency at quantiles At.
+// Histograms have 8 buckets to the doubling: what is really tested is
+// TestedLatency of the margins.
 type LatencyMargin struct {
 	RevertAbove  float64   `json:"revertAbove"`
 	PromoteBelow float64   `json:"promoteBelow"`
-	At           []float64 `json:"at"` // quantiles, such as 0.99
+	At           []float64 `json:"at"`
 }
 
-// ShareMargin bounds a share of answers, or a relative shift.
+// ShareMargin bounds a share (0..1), or a relative shift.
 type ShareMargin struct {
 	RevertAbove  float64 `json:"revertAbove"`
 	PromoteBelow float64 `json:"promoteBelow"`
 }
 
-// AgreementMargin bounds the share of shadow pairs whose scores agree.
+// Cutoff bounds the ratio of the shares of rows that score above Value, either
+// way: 1.25 allows a quarter more, and a fifth less.
+type Cutoff struct {
+	Value        float64 `json:"value"`
+	RevertAbove  float64 `json:"revertAbove"`
+	PromoteBelow float64 `json:"promoteBelow"`
+}
+
+// AgreementMargin bounds the share of shadow pairs whose scores differ by no more
+// than Tolerance.
 type AgreementMargin struct {
-	Tolerance    float64 `json:"tolerance"` // absolute difference of two scores that still agree
+	Tolerance    float64 `json:"tolerance"`
 	RevertBelow  float64 `json:"revertBelow"`
 	PromoteAbove float64 `json:"promoteAbove"`
 }
 
-// Policy says what is good enough; it is frozen when a rollout starts.
-type Policy struct {
-	FalseRevert    float64          `json:"falseRevert"`
-	FalsePromote   float64          `json:"falsePromote"`
-	Errors         RatioMargin      `json:"errors"`
-	Latency        LatencyMargin    `json:"latency"`
-	Invalid        ShareMargin      `json:"invalid"`
-	Mean           *ShareMargin     `json:"mean,omitempty"` // relative shift of the mean score, either way
-	Cutoffs        []float64        `json:"cutoffs,omitempty"`
-	Agreement      *AgreementMargin `json:"agreement,omitempty"`
-	Sticky         bool             `json:"sticky,omitempty"`
-	MinCalibration uint64           `json:"minCalibration"`
-}
+// Default margins of a declared cut-off (product.md leaves them to the judge):
+// a quarter more rows above it is no reason to revert, half as many again is too
+// much to promote.
+const (
+	CutoffRevertAbove  = 1.25
+	CutoffPromoteBelow = 1.5
+)
 
-// DefaultPolicy is what a careful engineer would choose (product.md).
+// DefaultPolicy returns the careful engineer's defaults of the document's judge
+// block; mean, cut-offs and agreement are judged only if declared.
 func DefaultPolicy() Policy {
 	return Policy{
 		FalseRevert: 0.01, FalsePromote: 0.05,
 		Errors:         RatioMargin{RevertAbove: 1.25, PromoteBelow: 2, OrWithin: 0.001},
-		Latency:        LatencyMargin{RevertAbove: 1.1, PromoteBelow: 1.25, At: []float64{.5, .9, .99}},
+		Latency:        LatencyMargin{RevertAbove: 1.1, PromoteBelow: 1.25, At: []float64{0.5, 0.9, 0.99}},
 		Invalid:        ShareMargin{RevertAbove: 0.001, PromoteBelow: 0.01},
 		MinCalibration: 1000,
+		HarmBudget:     50,
 	}
 }
 
-// Validate names the first field that makes no sense.
+// MaxCutoffs bounds the number of cut-offs.
+const MaxCutoffs = 16
+
+// Validate returns an error that names the first field out of range, what it
+// holds and what is allowed. Judge expects a valid policy.
 func (p Policy) Validate() error {
-	in := func(name string, v, low, high float64) error {
-		if math.IsNaN(v) || v <= low || v >= high {
-			return fmt.Errorf("%s: %v: must be more than %v and less than %v", name, v, low, high)
+	for _, c := range p.checks() {
+		if !(c.value >= c.low && c.value <= c.high) || math.IsInf(c.value, 0) {
+			return fmt.Errorf("checking policy: `%s` is %v, must be between %v and %v", c.field, c.value, c.low, c.high)
 		}
-		return nil
 	}
-	margin := func(name string, revert, promote float64) error {
-		if !(promote > revert) {
-			return fmt.Errorf("%s: promoteBelow %v must be greater than revertAbove %v", name, promote, revert)
-		}
-		return nil
+	if len(p.Latency.At) == 0 || len(p.Latency.At) > 8 {
+		return fmt.Errorf("checking policy: `latency.at` has %d quantiles, must have 1 to 8", len(p.Latency.At))
 	}
-	checks := []error{
-		in("falseRevert", p.FalseRevert, 0, 0.5), in("falsePromote", p.FalsePromote, 0, 0.5),
-		in("errors.revertAbove", p.Errors.RevertAbove, 0.999, 1000), margin("errors", p.Errors.RevertAbove, p.Errors.PromoteBelow),
-		in("latency.revertAbove", p.Latency.RevertAbove, 0.999, 1000), margin("latency", p.Latency.RevertAbove, p.Latency.PromoteBelow),
-		in("invalid.revertAbove", p.Invalid.RevertAbove, 0, 1), margin("invalid", p.Invalid.RevertAbove, p.Invalid.PromoteBelow), in("invalid.promoteBelow", p.Invalid.PromoteBelow, 0, 1),
+	if len(p.Cutoffs) > MaxCutoffs {
+		return fmt.Errorf("checking policy: `scores.cutoffs` has %d entries, must have at most %d", len(p.Cutoffs), MaxCutoffs)
 	}
-	if p.Mean != nil {
-		checks = append(checks, in("scores.mean.revertAbove", p.Mean.RevertAbove, 0, 100), margin("scores.mean", p.Mean.RevertAbove, p.Mean.PromoteBelow))
+	if p.MinCalibration == 0 {
+		return fmt.Errorf("checking policy: `minCalibration` is 0, must be at least 1")
 	}
-	if a := p.Agreement; a != nil {
-		checks = append(checks, in("agreement.revertBelow", a.RevertBelow, 0, 1), in("agreement.promoteAbove", a.PromoteAbove, a.RevertBelow, 1))
-	}
-	for _, err := range checks {
-		if err != nil {
-			return err
+	for _, o := range p.orders() {
+		if !(o.first < o.second) {
+			return fmt.Errorf("checking policy: `%s` is %v, must be less than `%s` (%v)", o.a, o.first, o.b, o.second)
 		}
 	}
 	return nil
+}
+
+type check struct {
+	field            string
+	value, low, high float64
+}
+
+func (p Policy) checks() []check {
+	tiny, most := 1e-9, 1-1e-9
+	out := []check{
+		{"falseRevert", p.FalseRevert, tiny, 0.5},
+		{"falsePromote", p.FalsePromote, tiny, 0.5},
+		{"errors.revertAbove", p.Errors.RevertAbove, 1, 1000},
+		{"errors.promoteBelow", p.Errors.PromoteBelow, 1, 1000},
+		{"errors.orWithin", p.Errors.OrWithin, 0, most},
+		{"latency.revertAbove", p.Latency.RevertAbove, 1, 1000},
+		{"latency.promoteBelow", p.Latency.PromoteBelow, math.Exp2(1.0 / bucketsPerDoubling), 1000},
+		{"invalid.revertAbove", p.Invalid.RevertAbove, tiny, most},
+		{"invalid.promoteBelow", p.Invalid.PromoteBelow, tiny, most},
+		{"harmBudget", p.HarmBudget, 0, 1e12},
+	}
+	for _, q := range p.Latency.At {
+		out = append(out, check{"latency.at", q, 0.01, 0.9999})
+	}
+	if p.Mean != nil {
+		out = append(out, check{"scores.mean.revertAbove", p.Mean.RevertAbove, tiny, 1000}, check{"scores.mean.promoteBelow", p.Mean.PromoteBelow, tiny, 1000})
+	}
+	for _, c := range p.Cutoffs {
+		out = append(out, check{"scores.cutoffs.value", c.Value, -MaxScore, MaxScore},
+			check{"scores.cutoffs.revertAbove", c.RevertAbove, 1, 1000}, check{"scores.cutoffs.promoteBelow", c.PromoteBelow, 1, 1000})
+	}
+	if a := p.Agreement; a != nil {
+		out = append(out, check{"agreement.tolerance", a.Tolerance, 0, MaxScore},
+			check{"agreement.revertBelow", a.RevertBelow, tiny, most}, check{"agreement.promoteAbove", a.PromoteAbove, tiny, most})
+	}
+	return out
+}
+
+type order struct {
+	a      string
+	first  float64
+	b      string
+	second float64
+}
+
+func (p Policy) orders() []order {
+	out := []order{
+		{"errors.revertAbove", p.Errors.RevertAbove, "errors.promoteBelow", p.Errors.PromoteBelow},
+		{"latency.revertAbove", p.Latency.RevertAbove, "latency.promoteBelow", p.Latency.PromoteBelow},
+		{"invalid.revertAbove", p.Invalid.RevertAbove, "invalid.promoteBelow", p.Invalid.PromoteBelow},
+	}
+	if p.Mean != nil {
+		out = append(out, order{"scores.mean.revertAbove", p.Mean.RevertAbove, "scores.mean.promoteBelow", p.Mean.PromoteBelow})
+	}
+	for _, c := range p.Cutoffs {
+		out = append(out, order{"scores.cutoffs.revertAbove", c.RevertAbove, "scores.cutoffs.promoteBelow", c.PromoteBelow})
+	}
+	if a := p.Agreement; a != nil {
+		out = append(out, order{"agreement.revertBelow", a.RevertBelow, "agreement.promoteAbove", a.PromoteAbove})
+	}
+	return out
 }
