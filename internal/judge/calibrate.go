@@ -10,7 +10,7 @@ type Calibration struct {
 	// e + shift or later.
 	RevertEdges []int `json:"revertEdges"`
 	// PromoteEdges are the same for the non-inferiority test: one per Latency.At.
-	PromoteEdges []int `json:"promoteEdges"`
+	PromoteEdges []int     `json:"promoteEdges"`
 	Scored       uint64    `json:"scored,omitempty"`
 	ScoreCentre  float64   `json:"scoreCentre,omitempty"` // production's mean score
 	ScoreSD      float64   `json:"scoreSD,omitempty"`

@@ -202,7 +202,7 @@ func (t *turn) bake() {
 	switch {
 	case st.CrashLooping:
 		t.swapBack(RolledBack, BakeFailed, fmt.Sprintf("version %s crash-loops after its promotion (%s): back to version %s", t.s.Stable.Version, orUnknown(st.Failure), t.s.Previous.Revision.Version))
-	case t.in.Verdict.Action == judge.Revert && t.in.Verdict.Reason == judge.ReasonBreakage:
+	case t.in.Verdict.Action == judge.Revert && t.in.Verdict.Reason == judge.TotalBreakage:
 		t.swapBack(RolledBack, BakeFailed, fmt.Sprintf("version %s fails after its promotion (%s): back to version %s", t.s.Stable.Version, t.in.Verdict.Message, t.s.Previous.Revision.Version))
 	}
 }
