@@ -126,7 +126,7 @@ func (e *Engine) Restore(ctx context.Context, w Wish) error {
 	if e.rec.State.Stable == nil && e.rec.State.Candidate == nil {
 		return nil
 	}
-	e.cfg.Source.Begin(e.epochInfo(e.rec.State))
+	e.cfg.Source.Begin(epochInfo(e.rec.State.Routing))
 	for _, a := range rollout.Restore(e.rec.State) {
 		if err := e.apply(ctx, a); err != nil {
 			return fmt.Errorf("restoring the routes of %q: %w", e.cfg.Endpoint, err)
@@ -217,9 +217,12 @@ func (e *Engine) round(ctx context.Context) error {
 	evidence := e.evidence()
 	in := e.input(now, evidence)
 	next, actions, decision := rollout.Step(e.rec.State, in)
-	entries := e.entries(now, next, decision, in.EvidenceDigest)
+	entries := entriesOf(now, next, in, decision)
 	rec := e.rec
 	rec.State, rec.Evidence = next, evidence
+	if was, is := e.rec.State.Stable, next.Stable; is != nil && (was == nil || was.Name != is.Name) {
+		rec.StableSince = next.Routing.Epoch
+	}
 	if err := e.record(ctx, &rec, entries, decision, len(actions) > 0); err != nil {
 		return err
 	}
@@ -302,7 +305,7 @@ func (e *Engine) apply(ctx context.Context, a rollout.Action) error {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	if r, ok := a.(rollout.SetRouting); ok {
-		e.cfg.Source.Begin(e.epochInfoOf(r.Routing))
+		e.cfg.Source.Begin(epochInfo(r.Routing))
 	}
 	if err := e.cfg.Platform.Apply(ctx, a); err != nil {
 		return fmt.Errorf("applying %T: %w", a, err)

@@ -50,6 +50,9 @@ type Record struct {
 	// Policy and Calibration are frozen while an attempt runs.
 	Policy      judge.Policy       `json:"policy"`
 	Calibration *judge.Calibration `json:"calibration,omitempty"`
+	// StableSince is the first epoch in which the present stable was in production:
+	// latency edges come from its own requests only.
+	StableSince uint32 `json:"stableSince"`
 	// Documents of revisions that may still have to run, by revision name.
 	Revisions map[string]string `json:"revisions,omitempty"`
 	// Evidence is stored apart: it changes every second.

@@ -11,9 +11,9 @@ const breakerSpan = 10 * time.Second
 
 // totals are sums over all epochs of a rollout at one moment.
 type totals struct {
-	at                                  time.Time
-	requests, errors                    [2]uint64
-	shadowPairs, shadowErrors, bothFail uint64
+	at                                            time.Time
+	requests, errors                              [2]uint64
+	shadowPairs, onlyShadow, onlyStable, bothFail uint64
 }
 
 func totalsOf(at time.Time, e judge.Evidence) totals {
@@ -25,7 +25,8 @@ func totalsOf(at time.Time, e judge.Evidence) totals {
 			t.errors[arm] += ep.Arms[arm].Errors
 		}
 		t.shadowPairs += ep.Shadow.N
-		t.shadowErrors += ep.Shadow.ShadowErrors
+		t.onlyShadow += ep.Shadow.OnlyShadowBad
+		t.onlyStable += ep.Shadow.OnlyStableBad
 		t.bothFail += ep.Shadow.BothFailed
 	}
 	return t
@@ -80,4 +81,21 @@ func less(a, b uint64) uint64 {
 		return 0
 	}
 	return a - b
+}
+
+// window returns the counts of the last seconds.
+func (s *span) window(weightBP int) judge.Window {
+	from, to, ok := s.ends()
+	if !ok {
+		return judge.Window{WeightBP: weightBP}
+	}
+	w := judge.Window{
+		WeightBP: weightBP, ShadowPairs: less(to.shadowPairs, from.shadowPairs), ShadowBothFailed: less(to.bothFail, from.bothFail),
+		ShadowOnlyShadow: less(to.onlyShadow, from.onlyShadow), ShadowOnlyStable: less(to.onlyStable, from.onlyStable),
+	}
+	for a := range w.Requests {
+		w.Requests[a] = less(to.requests[a], from.requests[a])
+		w.Errors[a] = less(to.errors[a], from.errors[a])
+	}
+	return w
 }

@@ -202,9 +202,18 @@ func (t *turn) bake() {
 	switch {
 	case st.CrashLooping:
 		t.swapBack(RolledBack, BakeFailed, fmt.Sprintf("version %s crash-loops after its promotion (%s): back to version %s", t.s.Stable.Version, orUnknown(st.Failure), t.s.Previous.Revision.Version))
-	case t.in.Verdict.Action == judge.Revert && t.in.Verdict.Reason == judge.TotalBreakage:
-		t.swapBack(RolledBack, BakeFailed, fmt.Sprintf("version %s fails after its promotion (%s): back to version %s", t.s.Stable.Version, t.in.Verdict.Message, t.s.Previous.Revision.Version))
+	case broken(t.in.Recent):
+		t.swapBack(RolledBack, BakeFailed, fmt.Sprintf("version %s failed all of its last %d requests after its promotion: back to version %s", t.s.Stable.Version, t.in.Recent.Requests[judge.Stable], t.s.Previous.Revision.Version))
 	}
+}
+
+// breakageLeast is how many failures without one success end a bake.
+const breakageLeast = 5
+
+// broken reports that the version in production answers nothing but errors.
+func broken(w judge.Window) bool {
+	n := w.Requests[judge.Stable]
+	return n >= breakageLeast && w.Errors[judge.Stable] == n
 }
 
 // swapBack makes the kept version stable again: one change of routes.

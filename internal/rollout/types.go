@@ -281,8 +281,9 @@ type Input struct {
 	Plan              Plan
 	Observed          Observed
 	Verdict           judge.Verdict
-	CandidateRequests uint64  // judged, in the present step; pairs in a shadow step
-	TotalRPS          float64 // of the endpoint
+	Recent            judge.Window // counts of the last seconds
+	CandidateRequests uint64       // judged, in the present step; pairs in a shadow step
+	TotalRPS          float64      // of the endpoint
 	ReactionLag       time.Duration
 	Calibrated        bool // latency edges are frozen
 	EvidenceDigest    string

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+func epochInfo(r rollout.Routing) judge.EpochInfo {
+	return judge.EpochInfo{ID: r.Epoch, Step: r.Step, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, Warmup: r.Warmup, Calibrating: r.Calibrating}
+}
+
+// evidence returns all counts since the present stable took over: those of
+// earlier processes and this one's.
+func (e *Engine) evidence() judge.Evidence {
+	all := e.base.Merge(e.cfg.Source.Snapshot())
+	return keep(all, func(i judge.EpochInfo) bool { return i.ID >= e.rec.StableSince })
+}
+
+func keep(e judge.Evidence, which func(judge.EpochInfo) bool) judge.Evidence {
+	var out judge.Evidence
+	for _, ep := range e.Epochs {
+		if which(ep.Info) {
+			out.Epochs = append(out.Epochs, ep)
+		}
+	}
+	return out
+}
+
+// ofAttempt keeps the epochs of the attempt and, of those before it, the ones in
+// which stable served alone: they say what its own rates are.
+func ofAttempt(e judge.Evidence, first uint32) judge.Evidence {
+	return keep(e, func(i judge.EpochInfo) bool { return i.ID >= first || i.WeightBP == 0 && i.ShadowBP == 0 })
+}
+
+// input gathers what Step looks at. It also freezes the calibration as soon as
+// stable has served enough requests.
+func (e *Engine) input(now time.Time, all judge.Evidence) rollout.Input {
+	in := rollout.Input{Now: now, Wish: e.wish.Target, Plan: e.wish.Plan, Observed: e.observed, ReactionLag: e.cfg.Lag}
+	for _, p := range e.pending {
+		in.Actions = append(in.Actions, p.request)
+	}
+	a := e.rec.State.Attempt
+	id := ""
+	if a != nil {
+		id = a.ID + string(a.Outcome)
+	}
+	if id != e.attempt {
+		e.attempt = id
+		e.span.reset()
+	}
+	mine := all
+	if a != nil && a.Outcome == rollout.Running {
+		mine = ofAttempt(all, a.FirstEpoch)
+		e.calibrate(all, a.FirstEpoch)
+		in.Calibrated = e.rec.Calibration != nil
+	}
+	e.span.add(totalsOf(now, mine))
+	in.TotalRPS, _ = e.span.rate()
+	in.Recent = e.span.window(e.rec.State.Routing.WeightBP)
+	if a != nil && a.Outcome == rollout.Running {
+		e.verdict = judge.Judge(e.rec.Policy, e.rec.Calibration, mine, in.Recent)
+		in.Verdict = e.verdict
+		in.CandidateRequests = inStep(mine, a)
+		in.EvidenceDigest = digest(mine)
+	}
+	return in
+}
+
+// calibrate chooses the latency edges from what stable answered before the
+// attempt, and during its calibrating epochs.
+func (e *Engine) calibrate(all judge.Evidence, first uint32) {
+	if e.rec.Calibration != nil {
+		return
+	}
+	var baseline judge.Counts
+	for i := range all.Epochs {
+		if info := all.Epochs[i].Info; info.ID < first || info.Calibrating {
+			baseline.Add(&all.Epochs[i].Arms[judge.Stable])
+		}
+	}
+	if c, ok := judge.Calibrate(e.rec.Policy, &baseline); ok {
+		e.rec.Calibration = &c
+	}
+}
+
+// inStep counts what the present step gave the judge: pairs in a shadow step,
+// else requests of the candidate.
+func inStep(e judge.Evidence, a *rollout.Attempt) (n uint64) {
+	for i := range e.Epochs {
+		ep := &e.Epochs[i]
+		if ep.Info.ID < a.FirstEpoch || ep.Info.Step != a.Step || ep.Info.Warmup || ep.Info.Tampered {
+			continue
+		}
+		if ep.Info.WeightBP == 0 {
+			n += ep.Shadow.N
+		} else {
+			n += ep.Arms[judge.Candidate].Requests
+		}
+	}
+	return n
+}
+
+// entriesOf are the audit lines of one round: what people asked, and what moved.
+func entriesOf(now time.Time, s rollout.State, in rollout.Input, d rollout.Decision) []Entry {
+	var out []Entry
+	id := ""
+	if s.Attempt != nil {
+		id = s.Attempt.ID
+	}
+	for _, r := range d.ActionResults {
+		e := Entry{At: now, Kind: EntryAction, Rollout: id, Reason: string(r.Reason), Message: r.Message, Accepted: &r.Accepted}
+		for _, a := range in.Actions {
+			if a.ID == r.ID {
+				e.By, e.OnBehalf, e.EvidenceDigest = a.By, a.OnBehalfOf, a.EvidenceDigest
+				e.Message = string(a.Kind) + ": " + r.Message
+			}
+		}
+		out = append(out, e)
+	}
+	if d.Transition {
+		out = append(out, Entry{At: now, Kind: EntryTransition, Rollout: id, Reason: string(d.Reason), Message: d.Message, EvidenceDigest: in.EvidenceDigest})
+	}
+	return out
+}

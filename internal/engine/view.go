@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// Status returns what is shown of the endpoint now.
+func (e *Engine) Status() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.rec.State
+	st := Status{
+		Endpoint: e.cfg.Endpoint, At: e.cfg.Clock(),
+		Stable: e.revision(s.Stable), Candidate: e.revision(s.Candidate),
+		Weights: Weights{Epoch: s.Routing.Epoch, PlannedBP: s.Routing.WeightBP, ShadowBP: s.Routing.ShadowBP},
+	}
+	if e.observed.InForce.Epoch == s.Routing.Epoch {
+		st.Weights.InForceBP = s.Routing.WeightBP
+	}
+	if s.Previous != nil {
+		st.Previous = e.revision(&s.Previous.Revision)
+	}
+	if s.Failed != nil && st.Candidate == nil {
+		st.Candidate = e.revision(&s.Failed.Revision)
+	}
+	st.Traffic.RequestsPerSecond, st.Traffic.CandidatePerSecond = e.span.rate()
+	if s.Attempt != nil {
+		st.Rollout = e.rollout(s.Attempt)
+	}
+	st.Conditions = e.conditions()
+	return st
+}
+
+func (e *Engine) revision(r *rollout.Revision) *RevisionView {
+	if r == nil {
+		return nil
+	}
+	o := e.observed.Revisions[r.Name]
+	return &RevisionView{Name: r.Name, Version: r.Version, Digest: r.Digest, Ready: o.Ready, Restarts: o.Restarts, Failure: o.Failure}
+}
+
+func (e *Engine) rollout(a *rollout.Attempt) *RolloutView {
+	r := &RolloutView{
+		ID: a.ID, Number: a.Number, To: a.To.Version, StartedAt: a.StartedAt, Outcome: string(a.Outcome), Step: max(a.Step, 0), Paused: a.Paused,
+		Decision: DecisionView{Action: string(e.decision.Action), Reason: string(e.decision.Reason), Message: e.decision.Message, At: e.decided},
+		Verdict:  e.verdict,
+		Evidence: view(ofAttempt(e.rec.Evidence, a.FirstEpoch), a.FirstEpoch),
+	}
+	if a.From != nil {
+		r.From = a.From.Version
+	}
+	if a.Outcome != rollout.Running {
+		r.EndedAt = &a.EndedAt
+		r.Decision = DecisionView{Action: string(judge.Advance), Reason: string(a.Reason), Message: a.Message, At: a.EndedAt}
+		if a.Outcome != rollout.Promoted {
+			r.Decision.Action = string(judge.Revert)
+		}
+	}
+	if a.Step >= 0 && a.Step < len(a.Plan.Steps) {
+		r.StepName = a.Plan.Steps[a.Step].Name
+	}
+	for i, p := range a.Plan.Steps {
+		state := "Waiting"
+		switch {
+		case i < a.Step || a.Outcome == rollout.Promoted:
+			state = "Done"
+		case i == a.Step && a.Outcome == rollout.Running:
+			state = "Current"
+		}
+		r.Steps = append(r.Steps, StepView{Name: p.Name, WeightBP: p.WeightBP, ShadowBP: p.ShadowBP, Approval: p.Approval || a.Plan.ApprovalEvery, State: state})
+	}
+	for _, x := range a.Approvals {
+		r.Approvals = append(r.Approvals, ApprovalView{Step: x.Step, By: x.By, OnBehalfOf: x.OnBehalfOf, At: x.At, EvidenceDigest: x.EvidenceDigest})
+	}
+	return r
+}
+
+// view sums the evidence of a rollout for people.
+func view(e judge.Evidence, first uint32) EvidenceView {
+	v := EvidenceView{Digest: digest(e)}
+	for i := range e.Epochs {
+		ep := &e.Epochs[i]
+		if ep.Info.ID < first {
+			continue
+		}
+		s, c := &ep.Arms[judge.Stable], &ep.Arms[judge.Candidate]
+		v.StableRequests += s.Requests
+		v.StableErrors += s.Errors
+		v.CandidateRequests += c.Requests
+		v.CandidateErrors += c.Errors
+		v.FellBack += c.FellBack
+		v.Pairs += ep.Shadow.N
+		v.Disagreed += ep.Shadow.Disagreed
+		v.Dropped += s.Dropped + c.Dropped + ep.Shadow.Dropped
+	}
+	return v
+}
+
+func (e *Engine) conditions() []Condition {
+	ready := Condition{Type: "Ready", Status: "False", Reason: "NoStable", Message: "no version serves yet", Since: e.decided}
+	if s := e.rec.State.Stable; s != nil {
+		ready.Reason, ready.Message = string(rollout.StableNotReady), fmt.Sprintf("%s is not ready", s.Name)
+		if e.observed.Revisions[s.Name].Ready {
+			ready.Status, ready.Reason, ready.Message = "True", "Serving", fmt.Sprintf("%s serves", s.Name)
+		}
+	}
+	degraded := Condition{Type: "Degraded", Status: "False", Reason: "AsExpected", Message: "the record and the routes are as they should be", Since: e.decided}
+	if e.fault != "" {
+		degraded = Condition{Type: "Degraded", Status: "True", Reason: "HoldingLastWeights", Message: e.fault, Since: e.faultAt}
+	}
+	return []Condition{ready, degraded}
+}
