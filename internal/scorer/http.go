@@ -143,7 +143,11 @@ func (s *Server) answerScore(ctx *fasthttp.RequestCtx) {
 		return
 	case !get && !ctx.IsPost():
 		ctx.Response.Header.Set(fasthttp.HeaderAllow, allowScore)
-		s.fail(ctx, fasthttp.StatusMethodNotAllowed, "Method not allowed")
+		text := msgNotAllowed
+		if ctx.IsHead() {
+			text = "Method not allowed" // Flask routes HEAD with GET, so it is the scoring code that refuses it
+		}
+		s.fail(ctx, fasthttp.StatusMethodNotAllowed, text)
 		return
 	case !get && !s.acceptable(ctx):
 		return

@@ -3,6 +3,7 @@ package scorer
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -213,7 +214,7 @@ func (p *rowParser) cell(col int) string {
 
 func (p *rowParser) wrongNumber(col int, err error) error {
 	switch {
-	case err == errRange:
+	case errors.Is(err, errRange):
 		return badInput("%s: the number is out of range, allowed is what a float64 holds", p.cell(col))
 	case p.kind() == "":
 		return p.syntax("want a number at " + p.cell(col))
@@ -248,7 +249,7 @@ func (p *rowParser) kind() string {
 			return w.kind
 		}
 	}
-	if _, _, err := parseNumber(p.b, p.i); err != errNotNumber {
+	if _, _, err := parseNumber(p.b, p.i); !errors.Is(err, errNotNumber) {
 		return "a number"
 	}
 	return ""

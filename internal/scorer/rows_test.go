@@ -150,7 +150,7 @@ func TestNumbersAsParseFloat(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"1e309", "-1e309", "1" + strings.Repeat("0", 400)} {
-		if _, _, err := parseNumber([]byte(text), 0); err != errRange {
+		if _, _, err := parseNumber([]byte(text), 0); !errors.Is(err, errRange) {
 			t.Errorf("parseNumber(%q): got %v, want %v", text, err, errRange)
 		}
 	}

@@ -200,7 +200,7 @@ func (t *trackedConn) drain() {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
-	if t.Conn.SetReadDeadline(time.Now().Add(unreadTime)) == nil {
+	if t.SetReadDeadline(time.Now().Add(unreadTime)) == nil {
 		_, _ = io.CopyN(io.Discard, t.Conn, unreadBytes)
 	}
 }
