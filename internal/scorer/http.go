@@ -18,9 +18,9 @@ const (
 	headerBytes   = 8 << 10 // request line and headers
 	idLimit       = 100     // characters of a request id, as Azure ML's server has it
 	maxConns      = 1024
-	readTimeout   = 60 * time.Second // headers and body of one request; equal to idle: a deadline that moves back wakes a sleeping thread (a fifth of a lone request)
-	writeTimeout  = 60 * time.Second
-	idleTimeout   = 60 * time.Second
+	readTimeout   = 30 * time.Second // headers and body of one request
+	writeTimeout  = 30 * time.Second
+	idleTimeout   = 75 * time.Second
 	keepBodyCap   = 64 << 10 // a connection keeps no larger body buffer between requests
 	typeJSON      = "application/json"
 	typeText      = "text/html; charset=utf-8" // what Flask says for "Healthy"
