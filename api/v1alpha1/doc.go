@@ -1,0 +1,9 @@
+// Package v1alpha1 holds the wire shape of Serin's kinds, group serin.dev.
+// +kubebuilder:object:generate=true
+// +groupName=serin.dev
+package v1alpha1
+
+import (
+	_ "k8s.io/api/core/v1"
+	_ "k8s.io/apimachinery/pkg/apis/meta/v1"
+)

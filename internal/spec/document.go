@@ -1,0 +1,272 @@
+package spec
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// Document is a valid document with its defaults filled in.
+type Document struct {
+	endpoint v1alpha1.ScoringEndpoint
+	plan     rollout.Plan
+	policy   judge.Policy
+	traffic  Traffic
+	ready    Readiness
+	lines    map[string][2]int
+}
+
+// Name returns metadata.name.
+func (d *Document) Name() string { return d.endpoint.Name }
+
+// Endpoint returns the document with its defaults.
+func (d *Document) Endpoint() v1alpha1.ScoringEndpoint { return d.endpoint }
+
+// Traffic is what the document says of requests, as plain values.
+type Traffic struct {
+	Listen                    string
+	Header                    v1alpha1.Header
+	Sticky                    v1alpha1.Sticky
+	Fallback                  bool
+	CandidateTimeout, Timeout time.Duration
+	MaxBodyBytes              int64
+}
+
+// Readiness is the probe of a scorer.
+type Readiness struct {
+	Path    string
+	Timeout time.Duration
+}
+
+// Scorer says how a version runs on one machine: by Model or by Command.
+type Scorer struct {
+	Model   string
+	Command []string
+	Env     []string // NAME=value
+}
+
+// Contract says what requests and answers look like.
+type Contract struct{ Path, Protocol, JSONPath string }
+
+// Resolved is a document as one mode uses it.
+type Resolved struct {
+	Name, Namespace string
+	Endpoint        v1alpha1.ScoringEndpoint
+	Plan            rollout.Plan
+	Policy          judge.Policy
+	Digest          string // of what means a new version
+	Version         string // shown to people
+	Scorer          Scorer
+	Traffic         Traffic
+	Contract        Contract
+	Readiness       Readiness
+}
+
+// Load reads a document: every problem at once, each with its place and remedy.
+func Load(text []byte) (*Document, Report, error) {
+	p := &parser{}
+	tree := p.parse(text, reflect.TypeFor[v1alpha1.ScoringEndpoint]())
+	if len(p.problems) > 0 {
+		return nil, Report{}, &Errors{p.problems}
+	}
+	d := &Document{lines: p.lines}
+	raw, err := json.Marshal(tree)
+	if err == nil {
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.DisallowUnknownFields()
+		err = dec.Decode(&d.endpoint)
+	}
+	if err != nil {
+		return nil, Report{}, &Errors{[]Problem{{Path: "spec", Problem: err.Error(), Remedy: "see serin validate --help"}}}
+	}
+	setDefaults(&d.endpoint.Spec)
+	c := &checker{lines: d.lines}
+	c.head(d.endpoint)
+	c.scorer(d.endpoint.Spec.Scorer)
+	c.scaling(d.endpoint.Spec.Scaling)
+	c.contract(d.endpoint.Spec.Contract)
+	d.ready = c.readiness(d.endpoint.Spec.Scorer.Readiness)
+	d.traffic = c.traffic(d.endpoint.Spec.Traffic)
+	d.plan = c.plan(d.endpoint.Spec.Rollout)
+	d.policy = c.policy(d.endpoint.Spec.Judge)
+	d.policy.Sticky = d.traffic.Sticky.Cookie+d.traffic.Sticky.Header != ""
+	d.policy.HarmBudget = d.plan.HarmBudget
+	c.notify(d.endpoint.Spec.Notify)
+	if len(c.problems) > 0 {
+		return nil, Report{}, &Errors{c.problems}
+	}
+	return d, Report{Notes: c.notes}, nil
+}
+
+// For returns the document as a mode uses it, and what it does not use.
+func (d *Document) For(m Mode) (Resolved, Report, error) {
+	s := d.endpoint.Spec
+	c := &checker{lines: d.lines}
+	r := Resolved{
+		Name: d.endpoint.Name, Namespace: d.endpoint.Namespace, Endpoint: d.endpoint, Plan: d.plan, Policy: d.policy, Traffic: d.traffic, Readiness: d.ready,
+		Contract: Contract{s.Contract.Path, s.Contract.Protocol, s.Contract.JSONPath},
+	}
+	if m == Cluster {
+		d.cluster(c)
+	} else {
+		d.local(c, &r)
+	}
+	if len(c.problems) > 0 {
+		return Resolved{}, Report{}, &Errors{c.problems}
+	}
+	r.Digest = digest(m, s.Scorer, "")
+	r.Version = versionOf(s.Scorer, r.Digest)
+	return r, Report{Notes: c.notes}, nil
+}
+
+func (d *Document) local(c *checker, r *Resolved) {
+	s := d.endpoint.Spec
+	l := s.Scorer.Local
+	if l == nil {
+		c.bad("spec.scorer.local", "is missing: on one machine Serin starts the scorer itself", "write local: {model: FILE} or local: {command: [PROGRAM, …]}")
+		return
+	}
+	r.Scorer = Scorer{Model: l.Model, Command: l.Command}
+	for _, e := range s.Scorer.Env {
+		r.Scorer.Env = append(r.Scorer.Env, e.Name+"="+e.Value)
+	}
+	unused := func(set bool, path string) {
+		if set {
+			c.note(path + " is not used on one machine")
+		}
+	}
+	unused(s.Scorer.Image != "", "spec.scorer.image")
+	unused(s.Scorer.Template != nil, "spec.scorer.template")
+	unused(s.Scorer.Port != 0, "spec.scorer.port")
+	unused(s.Scaling != v1alpha1.Scaling{}, "spec.scaling")
+	unused(c.written("spec.traffic.hosts"), "spec.traffic.hosts")
+	unused(s.Traffic.Gateway != "", "spec.traffic.gateway")
+	unused(len(s.Notify) > 0, "spec.notify")
+}
+
+func (d *Document) cluster(c *checker) {
+	s := d.endpoint.Spec
+	if s.Scorer.Image == "" {
+		c.bad("spec.scorer.image", "is missing: in a cluster the scorer is an image", "write image: REGISTRY/NAME@sha256:DIGEST")
+	}
+	if s.Traffic.Sticky.Header != "" {
+		c.bad("spec.traffic.sticky.header", "Istio has no weighted routing by header", "use sticky.cookie")
+	}
+	if s.Scorer.Local != nil {
+		c.note("spec.scorer.local is not used in a cluster")
+	}
+	if c.written("spec.traffic.listen") {
+		c.note("spec.traffic.listen is not used in a cluster")
+	}
+}
+
+// WithModelDigest makes the content of the model file part of the version.
+func (r Resolved) WithModelDigest(sum string) Resolved {
+	r.Digest = digest(Local, r.Endpoint.Spec.Scorer, sum)
+	r.Version = versionOf(r.Endpoint.Spec.Scorer, r.Digest)
+	return r
+}
+
+func versionOf(s v1alpha1.Scorer, digest string) string {
+	if s.Version != "" {
+		return s.Version
+	}
+	return digest[:8]
+}
+
+// digest names what means a new version: nothing outside spec.scorer, and of it
+// all but readiness, and the fields of the mode alone.
+func digest(m Mode, s v1alpha1.Scorer, model string) string {
+	s.Readiness = v1alpha1.Readiness{}
+	if m == Local {
+		s.Image, s.Template, s.Port = "", nil, 0
+		if model != "" {
+			s.Local = &v1alpha1.LocalScorer{Model: model}
+		}
+	} else {
+		s.Local = nil
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		text = fmt.Append(nil, s)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// Change is one field that differs between two documents.
+type Change struct {
+	Path, Old, New string
+	NewVersion     bool
+}
+
+// Diff lists what differs, by path.
+func Diff(old, new *Document) []Change {
+	if old == nil || new == nil {
+		return nil
+	}
+	a, b := map[string]string{}, map[string]string{}
+	flatten(a, "spec", old.endpoint.Spec)
+	flatten(b, "spec", new.endpoint.Spec)
+	var paths []string
+	for p := range a {
+		paths = append(paths, p)
+	}
+	for p := range b {
+		if _, both := a[p]; !both {
+			paths = append(paths, p)
+		}
+	}
+	sortStrings(paths)
+	var out []Change
+	for _, p := range paths {
+		if a[p] != b[p] {
+			out = append(out, Change{Path: p, Old: a[p], New: b[p], NewVersion: NewVersion(p)})
+		}
+	}
+	return out
+}
+
+// NewVersion reports whether a change of the field starts a rollout.
+func NewVersion(path string) bool {
+	return strings.HasPrefix(path, "spec.scorer.") && !strings.HasPrefix(path, "spec.scorer.readiness.")
+}
+
+func flatten(out map[string]string, path string, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return
+	}
+	var tree any
+	if json.Unmarshal(raw, &tree) == nil {
+		flattenTree(out, path, tree)
+	}
+}
+
+func flattenTree(out map[string]string, path string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, x := range v {
+			flattenTree(out, path+"."+k, x)
+		}
+	case []any:
+		for i, x := range v {
+			flattenTree(out, fmt.Sprintf("%s[%d]", path, i), x)
+		}
+	case nil:
+	default:
+		out[path] = fmt.Sprint(v)
+	}
+}
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$`)
