@@ -19,11 +19,11 @@ import (
 
 // Command says how one revision is run: any HTTP server that listens on $PORT.
 type Command struct {
-	Revision  string
-	Args      []string // "$PORT" is replaced by the port chosen
-	Env       []string // NAME=value, besides the owner's
-	Dir       string
-	Readiness string // path of the readiness probe
+	Revision  string   `json:"-"`
+	Args      []string `json:"args"`          // "$PORT" is replaced by the port chosen
+	Env       []string `json:"env,omitempty"` // NAME=value, besides the owner's
+	Dir       string   `json:"dir"`
+	Readiness string   `json:"readiness"` // path of the readiness probe
 }
 
 const (

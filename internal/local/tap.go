@@ -1,0 +1,37 @@
+package local
+
+import (
+	"sync/atomic"
+
+	"github.com/serin-dev/serin/internal/contract"
+	"github.com/serin-dev/serin/internal/observe"
+	"github.com/serin-dev/serin/internal/proxy"
+	"github.com/serin-dev/serin/internal/split"
+)
+
+// tap hands what the gateway saw to the collector.
+type tap struct {
+	collector atomic.Pointer[observe.Collector]
+}
+
+// Primary records one client request.
+func (t *tap) Primary(x *proxy.Exchange) {
+	e := eventOf(x)
+	t.collector.Load().Primary(&e)
+}
+
+// Pair records one shadowed request.
+func (t *tap) Pair(primary, shadow *proxy.Exchange) {
+	a, b := eventOf(primary), eventOf(shadow)
+	t.collector.Load().Pair(&a, &b)
+}
+
+func eventOf(x *proxy.Exchange) observe.Event {
+	gone := x.Failure == proxy.ClientGone
+	return observe.Event{
+		Epoch: x.Epoch, Candidate: x.Arm == split.Candidate, Direct: x.Direct, FellBack: x.FellBack, ClientGone: gone,
+		Keyed: x.Keyed, Key: x.Key, Status: x.Status, Failed: !gone && (x.Failure != proxy.None || x.Status >= 500), Latency: x.Latency,
+		Meta: contract.Meta{Status: x.Status, ContentType: x.ContentType, ContentEncoding: x.ContentEncoding, InferenceHeaderLength: x.InferenceHeaderLength, Truncated: x.BodyTruncated},
+		Body: x.Body,
+	}
+}
