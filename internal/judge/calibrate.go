@@ -1,5 +1,10 @@
 package judge
 
+import (
+	"math"
+	"slices"
+)
+
 // Calibration fixes what production looked like before the first judged request.
 // It is stored with the policy and never changed during a rollout: edges learnt
 // from the data they are tested on would void the error bounds.
@@ -17,16 +22,45 @@ type Calibration struct {
 	Shares       []float64 `json:"shares,omitempty"` // production's share above each cut-off
 }
 
+// revertQuantiles are where a slower candidate is looked for (judge.md 1.3).
+var revertQuantiles = []float64{.5, .75, .9, .95, .99, .995, .999}
+
 // Calibrate chooses edges and centres from production's own requests; false when
-// fewer than p.MinCalibration of them were seen.
+// fewer than p.MinCalibration of them were seen, or none.
 func Calibrate(p Policy, baseline *Counts) (Calibration, bool) {
-	return Calibration{}, false
+	n := baseline.Latency.Total()
+	if n < max(p.MinCalibration, 1) {
+		return Calibration{}, false
+	}
+	c := Calibration{Requests: n, Scored: baseline.Scored}
+	for _, q := range revertQuantiles {
+		i, _ := baseline.Latency.Quantile(q)
+		c.RevertEdges = append(c.RevertEdges, min(i+1, HistogramBuckets-1))
+	}
+	c.RevertEdges = slices.Compact(c.RevertEdges)
+	for _, q := range p.Latency.At {
+		c.PromoteEdges = append(c.PromoteEdges, nearestEdge(&baseline.Latency, q))
+	}
+	y := moments{float64(baseline.Scored), baseline.ScoreSum.Float(), baseline.ScoreSq.Float()}
+	c.ScoreCentre, c.ScoreSD = y.mean(), y.sd()
+	for i := range p.Cutoffs {
+		c.Shares = append(c.Shares, aboveOf(baseline, i).mean())
+	}
+	return c, true
 }
 
-// Judge says what the evidence allows.
-func Judge(p Policy, c *Calibration, e Evidence, breaker Window) Verdict {
-	return Verdict{Action: Hold, Reason: TooLittleData, Message: "nothing was judged yet", ExtraErrorRate: 1}
+// nearestEdge returns the edge whose exceedance is nearest to 1-q in proportion.
+// It is never one that no request exceeded: without events on stable's side
+// nothing could be shown.
+func nearestEdge(h *Histogram, q float64) int {
+	i, ok := h.Quantile(q)
+	if !ok {
+		return 0
+	}
+	n := float64(h.Total())
+	at, after := float64(h.AtLeast(i))/n, float64(h.AtLeast(i+1))/n
+	if after > 0 && math.Log((1-q)/after) <= math.Log(at/(1-q)) {
+		return i + 1
+	}
+	return i
 }
-
-// HarmOfNext bounds the extra failed requests that the next step could cost.
-func HarmOfNext(extraErrorRate, candidateRPS, lagSeconds float64, weightBP int) float64 { return 0 }

@@ -121,3 +121,7 @@ func clip(y float64) (v float64, clipped, ok bool) {
 	}
 	return y, false, true
 }
+
+func (f Fixed) negated() Fixed {
+	return Fixed{hi: ^f.hi, lo: ^f.lo}.Plus(Fixed{lo: 1})
+}

@@ -1,0 +1,187 @@
+package judge
+
+import (
+	"fmt"
+	"math"
+)
+
+// Names of the metrics; a cut-off's is "cutoff " and its value.
+const (
+	nameErrors    = "errors"
+	nameLatency   = "latency"
+	nameInvalid   = "invalid"
+	nameShadow    = "shadow errors"
+	nameMean      = "mean"
+	nameAgreement = "agreement"
+)
+
+func errorUnits(c *Counts) uint64 { return c.ErrorUnits }
+
+// excessMargin is what orWithin means for revert: the excess that stands to
+// orWithin as the revert margin stands to the promote margin (0.025 points of 0.1
+// at 1.25x and 2x). Both margins then take over from the ratio at the same
+// production rate, orWithin / (promoteBelow - 1).
+func excessMargin(m RatioMargin) float64 {
+	return m.OrWithin * (m.RevertAbove - 1) / (m.PromoteBelow - 1)
+}
+
+// errorRate judges failed requests under weights. Revert must beat both the ratio
+// and the absolute margin; promotion needs one of them.
+func errorRate(p Policy, s *sums) Metric {
+	m := Metric{Name: nameErrors, Reason: ErrorRate, Required: true, Unit: "x", N: s.units, Threshold: p.Errors.PromoteBelow}
+	data, events := s.errorTrials(), s.coinsOf(errorUnits)
+	m.EvidenceRevert = logRatio(events, p.Errors.RevertAbove, revertGrid)
+	m.EvidencePromote = logRatio(events, p.Errors.PromoteBelow, promoteGrid)
+	if p.Errors.OrWithin > 0 {
+		m.EvidenceRevert = math.Min(m.EvidenceRevert, logExcessAbove(data, excessMargin(p.Errors), scaled(revertGrid, p.Errors.RevertAbove)))
+		m.EvidencePromote = average(m.EvidencePromote, logExcessBelow(data, p.Errors.OrWithin))
+	}
+	m.Value = s.weightedRatio(errorUnits)
+	m.Lower, m.Upper, m.Open = ratioBounds(events, p.FalsePromote)
+	k := s.totals(errorUnits)
+	m.Needed = s.errorsNeeded(p, m, k)
+	m.Message = fmt.Sprintf("candidate failed %s, stable %s: %s; passes below %gx", rate(k[Candidate], m.N[Candidate]), rate(k[Stable], m.N[Stable]), bounds(m), p.Errors.PromoteBelow)
+	if p.Errors.OrWithin > 0 {
+		m.Message += fmt.Sprintf(" or within %g points", 100*p.Errors.OrWithin)
+	}
+	return m
+}
+
+func scaled(grid []float64, by float64) []float64 {
+	out := make([]float64, len(grid))
+	for i, g := range grid {
+		out[i] = g * by
+	}
+	return out
+}
+
+func rate(k, n uint64) string { return fmt.Sprintf("%.3g %% (%d of %d)", 100*part(k, n), k, n) }
+
+func part(k, n uint64) float64 {
+	if n == 0 {
+		return 0
+	}
+	return float64(k) / float64(n)
+}
+
+func bounds(m Metric) string {
+	if m.Open {
+		return fmt.Sprintf("%.2fx, above %.2fx", m.Value, m.Lower)
+	}
+	return fmt.Sprintf("%.2fx, between %.2fx and %.2fx", m.Value, m.Lower, m.Upper)
+}
+
+// ratioBounds is the confidence sequence of the ratio on a grid of 65 points from
+// 1/16 to 16, at 1 - alpha, alpha/2 each side. open: not bounded from above.
+func ratioBounds(events []coins, alpha float64) (lower, upper float64, open bool) {
+	bar := math.Log(2 / alpha)
+	for k := 32; k >= -32; k-- {
+		if r := math.Exp2(float64(k) / 8); logRatio(events, r, revertGrid) >= bar {
+			lower = r
+			break
+		}
+	}
+	for k := -32; k <= 32; k++ {
+		if r := math.Exp2(float64(k) / 8); r >= lower && logRatio(events, r, promoteGrid) >= bar {
+			return lower, r, false
+		}
+	}
+	return lower, 0, true
+}
+
+// errorsNeeded is rough: judge.md 2.3 at a margin of 2 (about 13 / rate requests of
+// the candidate), and about 6 / orWithin when there are no errors.
+func (s *sums) errorsNeeded(p Policy, m Metric, k [2]uint64) uint64 {
+	total := math.Inf(1)
+	if r := part(k[Stable], m.N[Stable]); r > 0 {
+		gap := math.Log(p.Errors.PromoteBelow)
+		total = 6.3 / (gap * gap * r)
+	}
+	if p.Errors.OrWithin > 0 {
+		r := part(k[Stable], m.N[Stable])
+		total = math.Min(total, 6/p.Errors.OrWithin+12*r/(p.Errors.OrWithin*p.Errors.OrWithin))
+	}
+	return needed(p, m, total)
+}
+
+// needed estimates the further units of the candidate until m can be decided, from
+// the growth of the evidence so far, or else from prior, the usual total.
+func needed(p Policy, m Metric, prior float64) uint64 {
+	bar, n := math.Log(1/p.FalsePromote), float64(m.N[Candidate])
+	if m.EvidencePromote >= bar {
+		return 0
+	}
+	left := math.Max(prior-n, 1)
+	if m.EvidencePromote > 1 && n > 0 {
+		left = n * (bar - m.EvidencePromote) / m.EvidencePromote
+	}
+	if !(left < 1e15) {
+		return 0
+	}
+	return uint64(math.Ceil(left))
+}
+
+// shadowErrors judges pairs in which one arm failed: revert only, for a pass in
+// shadow says nothing about load.
+func shadowErrors(p Policy, s *sums) Metric {
+	m := Metric{Name: nameShadow, Reason: ShadowErrors, Unit: "x", N: [2]uint64{s.shadow.N, s.shadow.N}, Threshold: p.Errors.RevertAbove}
+	c := s.couples(false)
+	m.EvidenceRevert = logPairedRatio(c, p.Errors.RevertAbove)
+	if p.Errors.OrWithin > 0 {
+		m.EvidenceRevert = math.Min(m.EvidenceRevert, logPairedAbove(c, excessMargin(p.Errors)))
+	}
+	if failed := c.onlyStable + c.both; failed > 0 {
+		m.Value = float64(c.onlyCandidate+c.both) / float64(failed)
+	}
+	m.Message = fmt.Sprintf("of %d shadow pairs the candidate alone failed %d, stable alone %d, both %d", s.shadow.N, c.onlyCandidate, c.onlyStable, c.both)
+	if s.shadow.N == 0 {
+		m.Outcome, m.Message = NotJudgeable, "no shadow pairs"
+	}
+	return m
+}
+
+// extraErrorRate bounds the candidate's error rate minus stable's from above: the
+// least excess, to 1 part in 1,000, that the evidence excludes. 1 without data.
+func extraErrorRate(p Policy, s *sums) float64 {
+	bar, data, pairs := math.Log(1/p.FalsePromote), s.errorTrials(), s.couples(true)
+	excluded := func(d float64) bool {
+		return average(logExcessBelow(data, d), logPairedBelow(pairs, d)) >= bar
+	}
+	low, high := math.Log(1e-7), 0.0
+	if !excluded(.999) {
+		return 1
+	}
+	for high-low > .001 {
+		if mid := (low + high) / 2; excluded(math.Exp(mid)) {
+			high = mid
+		} else {
+			low = mid
+		}
+	}
+	return math.Exp(high)
+}
+
+// HarmOfNext bounds the extra failed requests that a next step at weightBP could
+// cost: the bound of the extra error rate x the candidate's requests per second
+// there x the seconds that a reaction takes, and what the judge has to see before
+// it acts: about 20 up to a quarter of the traffic, twice that from a half on
+// (judge.md 2.2). An extra error rate that is no number counts as 1; traffic or
+// lag that is none, or negative, as 0.
+func HarmOfNext(extraErrorRate, candidateRPS, lagSeconds float64, weightBP int) float64 {
+	if weightBP <= 0 {
+		return 0
+	}
+	extra := math.Max(math.Min(extraErrorRate, 1), 0)
+	if math.IsNaN(extraErrorRate) {
+		extra = 1
+	}
+	seen := 20 + 20*float64(min(max(weightBP, 2500), 5000)-2500)/2500
+	return extra*positive(candidateRPS)*positive(lagSeconds) + seen
+}
+
+func positive(x float64) float64 {
+	if !(x > 0) {
+		return 0
+	}
+	return math.Min(x, 1e12)
+}
