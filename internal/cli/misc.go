@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -161,4 +162,18 @@ func child(n *yaml.Node, key string) *yaml.Node {
 		}
 	}
 	return nil
+}
+
+// problems lists what is wrong with a document, for scripts.
+func problems(err error) []map[string]any {
+	out := []map[string]any{}
+	var all *spec.Errors
+	if errors.As(err, &all) {
+		for _, p := range all.Problems {
+			out = append(out, map[string]any{"path": p.Path, "line": p.Line, "problem": p.Problem, "remedy": p.Remedy})
+		}
+	} else if err != nil {
+		out = append(out, map[string]any{"problem": err.Error()})
+	}
+	return out
 }
