@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type Config struct {
 // Wish is what the document asks for.
 type Wish struct {
 	Document string
+	Run      string // how the platform runs it: opaque here
 	Target   rollout.Wish
 	Plan     rollout.Plan
 	Policy   judge.Policy
@@ -110,6 +112,11 @@ func (e *Engine) SetWish(ctx context.Context, w Wish, by string, message string)
 	entry := Entry{At: e.cfg.Clock(), Kind: EntryApplied, By: by, Reason: "Applied", Message: message}
 	next := e.rec
 	next.Document = w.Document
+	next.Revisions = maps.Clone(e.rec.Revisions)
+	if next.Revisions == nil {
+		next.Revisions = map[string]string{}
+	}
+	next.Revisions[w.Target.Digest] = w.Run
 	if err := e.save(ctx, &next, entry); err != nil {
 		return err
 	}

@@ -53,7 +53,8 @@ type Record struct {
 	// StableSince is the first epoch in which the present stable was in production:
 	// latency edges come from its own requests only.
 	StableSince uint32 `json:"stableSince"`
-	// Documents of revisions that may still have to run, by revision name.
+	// Revisions says how each version that may still have to run is run, by digest;
+	// what it says is the platform's own.
 	Revisions map[string]string `json:"revisions,omitempty"`
 	// Evidence is stored apart: it changes every second.
 	Evidence judge.Evidence `json:"-"`
