@@ -22,7 +22,7 @@ type coins struct {
 }
 
 // logMeanExp returns ln of the mean of exp(x); 0 for an empty list, that is, no
-// evidence.
+// evidence. NaN in, NaN out: Judge reports no evidence then.
 func logMeanExp(x []float64) float64 {
 	if len(x) == 0 {
 		return 0
@@ -31,7 +31,7 @@ func logMeanExp(x []float64) float64 {
 	for _, v := range x {
 		top = math.Max(top, v)
 	}
-	if math.IsInf(top, -1) {
+	if math.IsInf(top, 0) {
 		return top
 	}
 	var sum float64
@@ -49,11 +49,12 @@ func average(a, b float64) float64 { return logMeanExp([]float64{a, b}) }
 // the chance that it is the candidate's is w r/(w r + 1-w) whatever the load. With
 // a grid above 1 it is evidence against "ratio <= r0 at every moment", with a grid
 // below 1 against "ratio >= r0". Without events it is 0. Strata with w outside
-// (0, 1) have no control arm and say nothing.
+// (0, 1) have no control arm and say nothing; nor does anything for an r0 that is
+// no positive number.
 func logRatio(strata []coins, r0 float64, grid []float64) float64 {
 	terms := make([]float64, len(grid))
 	for _, s := range strata {
-		if !(s.w > 0 && s.w < 1) || s.candidate+s.stable == 0 {
+		if !(s.w > 0 && s.w < 1 && r0 > 0) || math.IsInf(r0, 1) || s.candidate+s.stable == 0 {
 			continue
 		}
 		base := math.Log(s.w*r0 + 1 - s.w)
@@ -86,7 +87,7 @@ func minus(a, b uint64) uint64 {
 func logExcessBelow(data []trials, delta float64) float64 {
 	terms := make([]float64, len(betGrid))
 	for _, d := range data {
-		if !(d.w > 0 && d.w < 1) {
+		if !(d.w > 0 && d.w < 1 && delta >= 0 && delta < 1) {
 			continue
 		}
 		for j, c := range betGrid {
@@ -104,7 +105,7 @@ func logExcessBelow(data []trials, delta float64) float64 {
 func logExcessAbove(data []trials, delta float64, ratios []float64) float64 {
 	terms := make([]float64, len(ratios))
 	for _, d := range data {
-		if !(d.w > 0 && d.w < 1) {
+		if !(d.w > 0 && d.w < 1 && delta >= 0 && delta < 1) {
 			continue
 		}
 		most := .99 / (1/(1-d.w) + delta)
@@ -126,6 +127,9 @@ type couples struct{ onlyCandidate, onlyStable, both, neither uint64 }
 // McNemar test. A margin on the ratio of the discordant pairs alone would revert a
 // candidate that shares nearly all its failures with production.
 func logPairedRatio(p couples, r0 float64) float64 {
+	if !(r0 > 0) || math.IsInf(r0, 1) {
+		return 0
+	}
 	terms := make([]float64, len(betGrid))
 	for j, c := range betGrid {
 		bet := c / math.Max(r0, 1)
@@ -137,6 +141,9 @@ func logPairedRatio(p couples, r0 float64) float64 {
 // logPairedAbove is evidence against "the failure rates differ by no more than
 // delta", logPairedBelow against "by delta or more" (judge.md 1.2).
 func logPairedAbove(p couples, delta float64) float64 {
+	if !(delta >= 0 && delta < 1) {
+		return 0
+	}
 	terms := make([]float64, len(betGrid))
 	for j, c := range betGrid {
 		bet := c / (1 + delta)
@@ -146,6 +153,9 @@ func logPairedAbove(p couples, delta float64) float64 {
 }
 
 func logPairedBelow(p couples, delta float64) float64 {
+	if !(delta >= 0 && delta < 1) {
+		return 0
+	}
 	terms := make([]float64, len(betGrid))
 	for j, c := range betGrid {
 		terms[j] = float64(p.onlyCandidate)*math.Log1p(-c*(1-delta)) + float64(p.onlyStable)*math.Log1p(c*(1+delta)) + float64(p.both+p.neither)*math.Log1p(c*delta)

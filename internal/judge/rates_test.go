@@ -1,0 +1,184 @@
+package judge
+
+import (
+	"math"
+	"slices"
+	"testing"
+)
+
+// bursts is an error rate shared by both arms: a daily swing and tenfold bursts.
+func bursts(rate float64, ratio float64) func(Arm, int) float64 {
+	return func(arm Arm, i int) float64 {
+		p := rate * (1 + .8*math.Sin(float64(i)/3000))
+		if i/500%7 == 3 {
+			p *= 10
+		}
+		if arm == Candidate {
+			p *= ratio
+		}
+		return math.Min(p, 1)
+	}
+}
+
+func TestPromise5FalseRevertsUnderBurstsAndMovingWeights(t *testing.T) {
+	p := fullPolicy()
+	const runs = 80
+	for _, ratio := range []float64{1, 1.25} {
+		reverted := 0
+		for seed := range uint64(runs) {
+			w := newWorld(seed)
+			w.errorRate = bursts(.005, ratio)
+			c := w.calibration(p, 1500)
+			if v, _, _ := w.ladder(p, c, 4000, 200, false); v.Action == Revert {
+				reverted++
+				t.Logf("ratio %g seed %d: %s %s", ratio, seed, v.Reason, v.Message)
+			}
+		}
+		// At 1 %, more than 6 of 80 have a chance below 1e-4.
+		if reverted > 6 {
+			t.Errorf("ratio %g: %d of %d healthy candidates reverted, want about 1 %% at most", ratio, reverted, runs)
+		}
+	}
+}
+
+func TestPromise5FalsePromotionsAtTheMargin(t *testing.T) {
+	p := DefaultPolicy()
+	p.Errors.OrWithin = 0
+	const runs = 80
+	promoted := 0
+	for seed := range uint64(runs) {
+		w := newWorld(1000 + seed)
+		w.errorRate = bursts(.02, 2)
+		c := w.calibration(p, 1500)
+		if _, _, ever := w.ladder(p, c, 4000, 200, true); ever {
+			promoted++
+		}
+	}
+	// At 5 %, more than 12 of 80 have a chance below 1e-3; expected far fewer.
+	if promoted > 12 {
+		t.Errorf("%d of %d candidates at twice the error rate were promotable, want about 5 %% at most", promoted, runs)
+	}
+	t.Logf("%d of %d promotable at the margin", promoted, runs)
+}
+
+func TestPowerTenfoldErrors(t *testing.T) {
+	p := DefaultPolicy()
+	var sent []int
+	for seed := range uint64(40) {
+		w := newWorld(2000 + seed)
+		w.errorRate = func(arm Arm, _ int) float64 { return []float64{.005, .05}[arm] }
+		c := w.calibration(p, 1500)
+		w.epoch(EpochInfo{WeightBP: 500})
+		n := 0
+		for v := (Verdict{}); v.Action != Revert && n < 40000; n += 50 {
+			w.requests(50, n)
+			v = Judge(p, c, w.evidence, w.window())
+		}
+		sent = append(sent, n)
+	}
+	slices.Sort(sent)
+	t.Logf("x10 of 0.5 %% at 5 %%: median %d, p90 %d requests", sent[20], sent[36])
+	if sent[20] > 6000 {
+		t.Errorf("median %d requests to catch tenfold errors at 5 %%, want at most 6000", sent[20])
+	}
+}
+
+func TestPowerTotalBreakage(t *testing.T) {
+	for _, tc := range []struct {
+		bp   int
+		most uint64
+	}{{100, 3}, {500, 3}, {1000, 5}, {2500, 6}, {5000, 12}} {
+		var failed []uint64
+		p := DefaultPolicy()
+		for seed := range uint64(60) {
+			w := newWorld(3000 + seed)
+			w.errorRate = func(arm Arm, _ int) float64 { return []float64{.001, 1}[arm] }
+			c := w.calibration(p, 1500)
+			w.epoch(EpochInfo{WeightBP: tc.bp, Warmup: true}) // the breaker does not wait for warm-up
+			v := Verdict{}
+			for n := 0; v.Action != Revert && n < 5000; n++ {
+				w.requests(1, n)
+				w.recent = []Window{w.total()} // all of it within ten seconds
+				v = Judge(p, c, w.evidence, w.window())
+			}
+			if v.Reason != TotalBreakage {
+				t.Fatalf("weight %d: %s %s %s, want a revert for TotalBreakage", tc.bp, v.Action, v.Reason, v.Message)
+			}
+			failed = append(failed, w.failedCand)
+		}
+		slices.Sort(failed)
+		t.Logf("weight %d bp: median %d, max %d failed requests", tc.bp, failed[30], failed[59])
+		if failed[30] > tc.most {
+			t.Errorf("weight %d bp: median %d failed requests, want at most %d", tc.bp, failed[30], tc.most)
+		}
+	}
+}
+
+// total is a window over all that the latest epoch holds.
+func (w *world) total() Window {
+	ep := &w.evidence.Epochs[len(w.evidence.Epochs)-1]
+	out := Window{WeightBP: ep.Info.WeightBP}
+	for a := range ep.Arms {
+		out.Requests[a], out.Errors[a] = ep.Arms[a].Requests, ep.Arms[a].Errors
+	}
+	return out
+}
+
+func TestBreakerFalseFires(t *testing.T) {
+	// Candidate and stable fail alike, half of all requests at times: windows with
+	// nothing but candidate failures occur, and may fire in 0.25 % of rollouts.
+	fired := 0
+	const runs = 100
+	p := DefaultPolicy()
+	for seed := range uint64(runs) {
+		w := newWorld(4000 + seed)
+		var s sums
+		var events []Arm
+		for range 3000 {
+			arm := Stable
+			if w.rng.Float64() < .25*1.25/(.25*1.25+.75) {
+				arm = Candidate
+			}
+			events = append(events, arm)
+			s.events++
+			win := Window{WeightBP: 2500}
+			for k := 1; k <= 12 && k <= len(events); k++ {
+				a := events[len(events)-k]
+				win.Errors[a]++
+				win.Requests[a]++
+				win.Requests[Stable] += 3
+				if action, _, _ := breaker(p, &s, win); action == Revert {
+					fired++
+					break
+				}
+			}
+		}
+	}
+	// Every start in 3000 events, every length, 100 times: 0.25 % of 100 is a quarter.
+	if fired > 4 {
+		t.Errorf("the breaker fired %d times in %d rollouts at its null, want none or one", fired, runs)
+	}
+	t.Logf("fired %d times in %d rollouts", fired, runs)
+}
+
+func TestGoodCandidateIsPromotable(t *testing.T) {
+	p := fullPolicy()
+	p.Agreement.Tolerance = .01
+	w := newWorld(5)
+	w.errorRate = func(Arm, int) float64 { return .0005 }
+	c := w.calibration(p, 1500)
+	w.epoch(EpochInfo{ShadowBP: fullWeight})
+	w.requests(3000, 0)
+	v := Judge(p, c, w.evidence, w.window())
+	if v.Action != Advance || v.Promotable {
+		t.Fatalf("after shadow: %s %s promotable=%v, want Advance and not promotable: %s", v.Action, v.Reason, v.Promotable, v.Message)
+	}
+	v, sent, _ := w.ladder(p, c, 60000, 1000, true)
+	if !v.Promotable || v.Reason != Promotable {
+		for _, m := range v.Metrics {
+			t.Logf("%s %s rev %.2f pro %.2f: %s", m.Name, m.Outcome, m.EvidenceRevert, m.EvidencePromote, m.Message)
+		}
+		t.Fatalf("after %d requests: %s %s: %s", sent, v.Action, v.Reason, v.Message)
+	}
+	t.Logf("promotable after %d requests", sent)
+}
