@@ -77,7 +77,7 @@ func TestStatisticsAtTheEdges(t *testing.T) {
 		{"harm, at 50 %", HarmOfNext(.01, 100, 5, 5000), 45},
 		{"harm, infinite traffic is bounded", HarmOfNext(1, inf, 1, 9900), 1e12 + 40},
 	} {
-		if got := tc.got; got != tc.want && math.Abs(got-tc.want) > 1e-12 {
+		if got := tc.got; got != tc.want && !(math.Abs(got-tc.want) <= 1e-12) {
 			t.Errorf("%s: got %v, want %v", tc.name, got, tc.want)
 		}
 	}
