@@ -334,7 +334,7 @@ func progressOrNothing(st engine.Status) string {
 	if st.Rollout == nil {
 		return "no rollout"
 	}
-	return progress(st)
+	return progress(st) + ": " + st.Rollout.Decision.Message
 }
 
 func (d *demo) report(s *demoSummary, asJSON bool) error {

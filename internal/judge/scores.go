@@ -179,7 +179,7 @@ func cutoff(p Policy, c *Calibration, s *sums, i int) Metric {
 // evidence for the whole rollout; a plan without shadow can never give it any.
 func agreement(p Policy, s *sums) Metric {
 	a, d, n := p.Agreement, s.shadow.Disagreed, s.shadow.Compared
-	m := Metric{Name: nameAgreement, Reason: Disagreement, Required: true, Unit: "share", N: [2]uint64{n, n}, Threshold: a.PromoteAbove}
+	m := Metric{Name: nameAgreement, Reason: Disagreement, Required: true, ShadowOnly: true, Unit: "share", N: [2]uint64{n, n}, Threshold: a.PromoteAbove}
 	switch {
 	case n == 0 && s.shadow.NotComparable >= leastConstant:
 		m.Outcome, m.Message = NotJudgeable, fmt.Sprintf("none of %d shadow pairs could be compared: the answers cannot be read", s.shadow.NotComparable)

@@ -66,6 +66,8 @@ type Metric struct {
 	Unit      string    `json:"unit"` // "x" (ratio), "share", "relative"
 	N         [2]uint64 `json:"n"`    // stable, candidate; pairs are counted in both
 	Required  bool      `json:"required,omitempty"`
+	// ShadowOnly: only shadow steps give this metric evidence.
+	ShadowOnly bool `json:"shadowOnly,omitempty"`
 	// EvidenceRevert and EvidencePromote are log e-values: 0 is none, ln(1/a)
 	// decides at level a.
 	EvidenceRevert  float64 `json:"evidenceRevert"`

@@ -12,7 +12,7 @@ import (
 // approval comes last, so that who approves sees a step that is otherwise ready;
 // approvalOnly tells that nothing else is missing.
 func (t *turn) gates(a *Attempt, p PlanStep) (g *gate, approvalOnly bool) {
-	checks := []func(*Attempt, PlanStep) *gate{t.readyGate, t.stableGate, t.pauseGate, t.freezeGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.harmGate, t.promoteGate}
+	checks := []func(*Attempt, PlanStep) *gate{t.readyGate, t.stableGate, t.pauseGate, t.freezeGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.shadowGate, t.harmGate, t.promoteGate}
 	for _, check := range checks {
 		if g := check(a, p); g != nil {
 			return g, false
@@ -108,6 +108,20 @@ func (t *turn) verdictGate(a *Attempt, _ PlanStep) *gate {
 	v := t.in.Verdict
 	if a.Step >= 0 && v.Action != judge.Advance {
 		return &gate{v.Reason, v.Message}
+	}
+	return nil
+}
+
+// shadowGate keeps a rollout in its last shadow step until what only shadow pairs
+// can show is shown: no later step could make up for it.
+func (t *turn) shadowGate(a *Attempt, p PlanStep) *gate {
+	if a.Step < 0 || a.Plan.Steps[a.Step].ShadowBP == 0 || p.ShadowBP > 0 {
+		return nil
+	}
+	for _, m := range t.in.Verdict.Metrics {
+		if m.ShadowOnly && m.Required && m.Outcome == judge.Inconclusive {
+			return &gate{WaitingForEvidence, fmt.Sprintf("only shadow pairs can decide this: %s", m.Message)}
+		}
 	}
 	return nil
 }
