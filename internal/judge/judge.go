@@ -31,6 +31,9 @@ func Judge(p Policy, c *Calibration, e Evidence, breaker Window) Verdict {
 		metrics = append(metrics, agreement(p, &s))
 	}
 	v := Verdict{ExtraErrorRate: extraErrorRate(p, &s), LogERevertAt: -math.Log(combinedShare * p.FalseRevert)}
+	for i := range metrics {
+		keepFinite(&metrics[i])
+	}
 	v.LogE = combine(metrics, v.LogERevertAt)
 	for i := range metrics {
 		settle(p, &metrics[i])
@@ -40,13 +43,18 @@ func Judge(p Policy, c *Calibration, e Evidence, breaker Window) Verdict {
 	return v
 }
 
-// settle gives a metric its outcome, unless it has one.
-func settle(p Policy, m *Metric) {
+// keepFinite drops what is no number: JSON has none such, and no evidence may come
+// from them.
+func keepFinite(m *Metric) {
 	for _, x := range []*float64{&m.Value, &m.Lower, &m.Upper, &m.EvidenceRevert, &m.EvidencePromote} {
 		if math.IsNaN(*x) || math.IsInf(*x, 0) {
-			*x = 0 // JSON has no such numbers, and no evidence may come from them
+			*x = 0
 		}
 	}
+}
+
+// settle gives a metric its outcome, unless it has one.
+func settle(p Policy, m *Metric) {
 	switch {
 	case m.Outcome == NotJudgeable:
 		m.Reason = EvidenceMissing

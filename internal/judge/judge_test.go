@@ -40,7 +40,7 @@ func TestVerdicts(t *testing.T) {
 			w.errorRate = func(a Arm, _ int) float64 { return []float64{.005, .05}[a] }
 		}, at10, 8000, Revert, ErrorRate, nameErrors, Fail},
 		{"slower by half", nil, func(w *world) { w.latency[Candidate] = 1.5 }, at10, 8000, Revert, Latency, nameLatency, Fail},
-		{"slow tail is not hidden by a fast median", nil, func(w *world) { w.latency[Candidate] = 3 }, at10, 2000, Revert, Latency, nameLatency, Fail},
+		{"slow tail is not hidden by a fast median", nil, func(w *world) { w.latency[Candidate], w.tail[Candidate] = .9, .02 }, at10, 10000, Revert, Latency, nameLatency, Fail},
 		{"faster", nil, func(w *world) { w.latency[Candidate] = .7 }, at10, 8000, Advance, WithinBounds, nameLatency, Pass},
 		{"5 % invalid", nil, func(w *world) { w.invalid[Candidate] = .05 }, at10, 8000, Revert, InvalidAnswers, nameInvalid, Fail},
 		{"both 5 % invalid", nil, func(w *world) { w.invalid = [2]float64{.05, .05} }, at10, 8000, Advance, WithinBounds, nameInvalid, Inconclusive},

@@ -182,3 +182,60 @@ func TestGoodCandidateIsPromotable(t *testing.T) {
 	}
 	t.Logf("promotable after %d requests", sent)
 }
+
+// TestMeanAtItsMarginWithAnotherSpread: the candidate's mean stands at the revert
+// margin and its scores vary three times as much, at small weights: the case that
+// a variance taken from both arms alike would get wrong.
+func TestMeanAtItsMarginWithAnotherSpread(t *testing.T) {
+	p := DefaultPolicy()
+	p.Mean = &ShareMargin{RevertAbove: .1, PromoteBelow: .2}
+	reverted := 0
+	const runs = 60
+	for seed := range uint64(runs) {
+		w := newWorld(6000 + seed)
+		c := w.calibration(p, 20000)
+		centre := c.ScoreCentre
+		w.score = func(a Arm, b float64) float64 {
+			if a == Candidate {
+				return 1.1*centre + 3*(b-.036)
+			}
+			return b
+		}
+		if v, _, _ := w.ladder(p, c, 3000, 150, false); v.Action == Revert {
+			reverted++
+			t.Logf("seed %d: %s", seed, v.Message)
+		}
+	}
+	// At 1 %, more than 5 of 60 have a chance below 1e-4.
+	if reverted > 5 {
+		t.Errorf("%d of %d candidates at the margin reverted, want about 1 %% at most", reverted, runs)
+	}
+}
+
+// TestMeanAtThePromoteMargin: the arms differ by promoteBelow exactly.
+func TestMeanAtThePromoteMargin(t *testing.T) {
+	p := DefaultPolicy()
+	p.Mean = &ShareMargin{RevertAbove: .1, PromoteBelow: .2}
+	passed := 0
+	const runs = 60
+	for seed := range uint64(runs) {
+		w := newWorld(6500 + seed)
+		c := w.calibration(p, 20000)
+		centre := c.ScoreCentre
+		w.score = func(a Arm, b float64) float64 { return b + .2*centre*float64(a) }
+		w.epoch(EpochInfo{WeightBP: 2500})
+		for range 40 {
+			w.requests(150, 0)
+			v := Judge(p, c, w.evidence, Window{})
+			if metric(t, v, nameMean).Outcome == Pass {
+				passed++
+				break
+			}
+		}
+	}
+	// At 5 %, more than 10 of 60 have a chance below 1e-3.
+	if passed > 10 {
+		t.Errorf("%d of %d candidates at the promote margin passed, want about 5 %% at most", passed, runs)
+	}
+	t.Logf("%d of %d passed at the margin", passed, runs)
+}

@@ -12,6 +12,7 @@ type world struct {
 	errorRate  func(arm Arm, i int) float64
 	invalid    [2]float64
 	latency    [2]float64 // factor on a lognormal of 5 ms
+	tail       [2]float64 // chance of half a second more
 	score      func(arm Arm, base float64) float64
 	base       func(r *rand.Rand) float64
 	evidence   Evidence
@@ -65,7 +66,11 @@ func (w *world) request(c *Counts, arm Arm, i int, slice *Window) {
 	c.Requests++
 	c.Units++
 	slice.Requests[arm]++
-	c.AddLatency(time.Duration(w.latency[arm] * 5e6 * math.Exp(.5*w.rng.NormFloat64())))
+	took := time.Duration(w.latency[arm] * 5e6 * math.Exp(.5*w.rng.NormFloat64()))
+	if w.tail[arm] > 0 && w.rng.Float64() < w.tail[arm] {
+		took += 500 * time.Millisecond
+	}
+	c.AddLatency(took)
 	if w.rng.Float64() < w.errorRate(arm, i) {
 		c.Errors++
 		c.ErrorUnits++
