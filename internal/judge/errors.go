@@ -11,6 +11,7 @@ const (
 	nameLatency   = "latency"
 	nameInvalid   = "invalid"
 	nameShadow    = "shadow errors"
+	nameRefusals  = "refusals"
 	nameMean      = "mean"
 	nameAgreement = "agreement"
 )
@@ -29,12 +30,11 @@ func excessMargin(m RatioMargin) float64 {
 // and the absolute margin; promotion needs one of them.
 func errorRate(p Policy, s *sums) Metric {
 	m := Metric{Name: nameErrors, Reason: ErrorRate, Required: true, Unit: "x", N: s.units, Threshold: p.Errors.PromoteBelow}
-	data, events := s.errorTrials(), s.coinsOf(errorUnits)
-	m.EvidenceRevert = logRatio(events, p.Errors.RevertAbove, revertGrid)
+	events := s.coinsOf(errorUnits)
+	m.EvidenceRevert = s.worse(p.Errors, errorUnits)
 	m.EvidencePromote = logRatio(events, p.Errors.PromoteBelow, promoteGrid)
 	if p.Errors.OrWithin > 0 {
-		m.EvidenceRevert = math.Min(m.EvidenceRevert, logExcessAbove(data, excessMargin(p.Errors), scaled(revertGrid, p.Errors.RevertAbove)))
-		m.EvidencePromote = average(m.EvidencePromote, logExcessBelow(data, p.Errors.OrWithin))
+		m.EvidencePromote = average(m.EvidencePromote, logExcessBelow(s.trialsOf(errorUnits), p.Errors.OrWithin))
 	}
 	m.Value = s.weightedRatio(errorUnits)
 	m.Lower, m.Upper, m.Open = ratioBounds(events, p.FalsePromote)
@@ -45,6 +45,27 @@ func errorRate(p Policy, s *sums) Metric {
 		m.Message += fmt.Sprintf(" or within %g points", 100*p.Errors.OrWithin)
 	}
 	return m
+}
+
+// worse is evidence that the candidate's rate of an event exceeds both margins.
+func (s *sums) worse(m RatioMargin, pick func(*Counts) uint64) float64 {
+	ratio := logRatio(s.coinsOf(pick), m.RevertAbove, revertGrid)
+	if m.OrWithin <= 0 {
+		return ratio
+	}
+	return math.Min(ratio, logExcessAbove(s.trialsOf(pick), excessMargin(m), scaled(revertGrid, m.RevertAbove)))
+}
+
+// refusals judges 4xx answers by the margins of errors, for revert only: a
+// candidate that refuses what production takes answers no question, yet fails none.
+func refusals(p Policy, s *sums) Metric {
+	pick := func(c *Counts) uint64 { return c.RefusalUnits }
+	k := s.totals(pick)
+	return Metric{
+		Name: nameRefusals, Reason: Refusals, Unit: "x", N: s.units, Threshold: p.Errors.RevertAbove,
+		Value: s.weightedRatio(pick), EvidenceRevert: s.worse(p.Errors, pick),
+		Message: fmt.Sprintf("candidate refused (4xx) %s, stable %s; reverts above %gx", rate(k[Candidate], s.units[Candidate]), rate(k[Stable], s.units[Stable]), p.Errors.RevertAbove),
+	}
 }
 
 func scaled(grid []float64, by float64) []float64 {
@@ -143,7 +164,7 @@ func shadowErrors(p Policy, s *sums) Metric {
 // extraErrorRate bounds the candidate's error rate minus stable's from above: the
 // least excess, to 1 part in 1,000, that the evidence excludes. 1 without data.
 func extraErrorRate(p Policy, s *sums) float64 {
-	bar, data, pairs := math.Log(1/p.FalsePromote), s.errorTrials(), s.couples(true)
+	bar, data, pairs := math.Log(1/p.FalsePromote), s.trialsOf(errorUnits), s.couples(true)
 	excluded := func(d float64) bool {
 		return average(logExcessBelow(data, d), logPairedBelow(pairs, d)) >= bar
 	}

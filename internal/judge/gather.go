@@ -23,7 +23,6 @@ type sums struct {
 	settled   Pairs // shadow without calibrating epochs: scores
 	shadowed  bool  // some epoch copied requests
 	weighted  bool  // some epoch gave the candidate traffic
-	baked     bool  // the last epoch gave it all
 	maxWeight int
 	events    uint64 // errors seen under weights, warm-up included: the breaker's
 	discords  uint64 // discordant shadow pairs, likewise
@@ -41,7 +40,6 @@ func gather(e Evidence) sums {
 		s.shadowed = s.shadowed || ep.Info.ShadowBP > 0 || ep.Shadow.N > 0
 		s.weighted = s.weighted || ep.Info.WeightBP > 0
 		s.maxWeight = max(s.maxWeight, ep.Info.WeightBP)
-		s.baked = ep.Info.WeightBP >= fullWeight
 		mixed := ep.Info.WeightBP > 0 && ep.Info.WeightBP < fullWeight
 		if mixed {
 			s.events += ep.Arms[Stable].Errors + ep.Arms[Candidate].Errors
@@ -90,12 +88,12 @@ func (s *sums) coinsOf(pick func(*Counts) uint64) []coins {
 	return out
 }
 
-// errorTrials are the failed units of both arms.
-func (s *sums) errorTrials() []trials {
+// trialsOf are the units of both arms and those that pick counts.
+func (s *sums) trialsOf(pick func(*Counts) uint64) []trials {
 	out := make([]trials, 0, len(s.strata))
 	for i := range s.strata {
 		t := &s.strata[i]
-		out = append(out, trials{coins{t.w, t.arms[Candidate].ErrorUnits, t.arms[Stable].ErrorUnits}, t.arms[Candidate].Units + t.arms[Stable].Units})
+		out = append(out, trials{coins{t.w, pick(&t.arms[Candidate]), pick(&t.arms[Stable])}, t.arms[Candidate].Units + t.arms[Stable].Units})
 	}
 	return out
 }

@@ -20,7 +20,7 @@ var criticalWeights = map[string]float64{nameErrors: .2, nameInvalid: .15, nameS
 // last seconds, which e must hold too. p must be valid (Validate).
 func Judge(p Policy, c *Calibration, e Evidence, breaker Window) Verdict {
 	s := gather(e)
-	metrics := []Metric{errorRate(p, &s), latency(p, c, &s), invalid(p, &s), shadowErrors(p, &s)}
+	metrics := []Metric{errorRate(p, &s), latency(p, c, &s), invalid(p, &s), refusals(p, &s), shadowErrors(p, &s)}
 	if p.Mean != nil {
 		metrics = append(metrics, meanShift(p, c, &s))
 	}
@@ -107,7 +107,7 @@ func decide(p Policy, c *Calibration, s *sums, w Window, v *Verdict) {
 	case action == Hold:
 	case logSRM >= -math.Log(sampleRatioAlpha):
 		action, reason = Hold, SampleRatioMismatch
-		message = fmt.Sprintf("the candidate got %d of %d units, which its weights do not explain: routing or collection is broken", s.units[Candidate], s.units[Stable]+s.units[Candidate])
+		message = fmt.Sprintf("the candidate got %d of %d units, which its weights do not explain: routing or collection is broken, or its clients give up sooner", s.units[Candidate], s.units[Stable]+s.units[Candidate])
 	case s.dropped >= leastConstant && 2*s.dropped > s.answers:
 		action, reason = Hold, EvidenceMissing
 		message = fmt.Sprintf("%d of the candidate's %d answers could not be recorded", s.dropped, s.answers)

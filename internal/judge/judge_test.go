@@ -39,9 +39,11 @@ func TestVerdicts(t *testing.T) {
 		{"tenfold errors", nil, func(w *world) {
 			w.errorRate = func(a Arm, _ int) float64 { return []float64{.005, .05}[a] }
 		}, at10, 8000, Revert, ErrorRate, nameErrors, Fail},
+		{"refuses what production takes", nil, func(w *world) { w.refuse[Candidate] = .2 }, at10, 3000, Revert, Refusals, nameRefusals, Fail},
+		{"both refuse alike", nil, func(w *world) { w.refuse = [2]float64{.2, .2} }, at10, 8000, Advance, WithinBounds, nameRefusals, Inconclusive},
 		{"slower by half", nil, func(w *world) { w.latency[Candidate] = 1.5 }, at10, 8000, Revert, Latency, nameLatency, Fail},
 		{"slow tail is not hidden by a fast median", nil, func(w *world) { w.latency[Candidate], w.tail[Candidate] = .9, .02 }, at10, 10000, Revert, Latency, nameLatency, Fail},
-		{"faster", nil, func(w *world) { w.latency[Candidate] = .7 }, at10, 8000, Advance, WithinBounds, nameLatency, Pass},
+		{"faster", nil, func(w *world) { w.latency[Candidate] = .7 }, at10, 20000, Advance, WithinBounds, nameLatency, Pass},
 		{"5 % invalid", nil, func(w *world) { w.invalid[Candidate] = .05 }, at10, 8000, Revert, InvalidAnswers, nameInvalid, Fail},
 		{"both 5 % invalid", nil, func(w *world) { w.invalid = [2]float64{.05, .05} }, at10, 8000, Advance, WithinBounds, nameInvalid, Inconclusive},
 		{"constant", nil, func(w *world) {
@@ -289,6 +291,10 @@ func TestUnitsNotRequests(t *testing.T) {
 }
 
 func TestVerdictIsFiniteAndWritable(t *testing.T) {
+	m := Metric{Value: math.NaN(), Upper: math.Inf(1), EvidenceRevert: math.Inf(1), EvidencePromote: 2}
+	if keepFinite(&m); m.Value != 0 || m.Upper != 0 || m.EvidenceRevert != 0 || m.EvidencePromote != 2 {
+		t.Errorf("not finite: %+v", m)
+	}
 	p := fullPolicy()
 	huge := uint64(math.MaxUint64)
 	e := mixed(1, Counts{Units: huge, ErrorUnits: huge}, Counts{Units: 3, ErrorUnits: huge, InvalidUnits: huge})

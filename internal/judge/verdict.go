@@ -9,6 +9,7 @@ const (
 	WithinBounds        Reason = "WithinBounds"        // nothing speaks against the next step
 	Promotable          Reason = "Promotable"          // every required metric has passed
 	ErrorRate           Reason = "ErrorRate"           // the candidate fails more requests than production
+	Refusals            Reason = "Refusals"            // the candidate refuses (4xx) more than production
 	Latency             Reason = "Latency"             // the candidate is slower
 	InvalidAnswers      Reason = "InvalidAnswers"      // answers without a usable score
 	ConstantScores      Reason = "ConstantScores"      // one score for everybody, while production's vary
@@ -51,7 +52,7 @@ const (
 
 // Metric is what was found out about one metric. Every number is finite.
 type Metric struct {
-	Name    string  `json:"name"` // errors, latency, invalid, shadow errors, mean, "cutoff 0.05", agreement
+	Name    string  `json:"name"` // errors, latency, invalid, refusals, shadow errors, mean, "cutoff 0.05", agreement
 	Outcome Outcome `json:"outcome"`
 	Reason  Reason  `json:"reason"`
 	Value   float64 `json:"value"` // the estimate, in Unit
@@ -97,7 +98,8 @@ type Verdict struct {
 }
 
 // Window are the additive counts of the recent past (about ten seconds), which
-// the evidence holds too: what the breaker looks at. Warm-up counts.
+// the evidence holds too: what the breaker looks at. Warm-up counts. With sticky
+// routing, count the first failure of each key: one bad client is one event.
 type Window struct {
 	WeightBP int       `json:"weightBP"` // greatest routing weight in force during the window; 0: the greatest of the evidence is taken
 	Requests [2]uint64 `json:"requests"` // routed by weight, per arm

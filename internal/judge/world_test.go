@@ -11,6 +11,7 @@ type world struct {
 	rng        *rand.Rand
 	errorRate  func(arm Arm, i int) float64
 	invalid    [2]float64
+	refuse     [2]float64
 	latency    [2]float64 // factor on a lognormal of 5 ms
 	tail       [2]float64 // chance of half a second more
 	score      func(arm Arm, base float64) float64
@@ -78,6 +79,11 @@ func (w *world) request(c *Counts, arm Arm, i int, slice *Window) {
 		if arm == Candidate {
 			w.failedCand++
 		}
+		return
+	}
+	if w.refuse[arm] > 0 && w.rng.Float64() < w.refuse[arm] {
+		c.Refusals++
+		c.RefusalUnits++
 		return
 	}
 	c.AnsweredUnits++
