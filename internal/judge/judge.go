@@ -13,7 +13,7 @@ const sampleRatioAlpha = 1e-4
 
 // criticalWeights are the shares of the combined evidence of what hurts clients;
 // the other half is shared equally by the rest.
-var criticalWeights = map[string]float64{nameErrors: .2, nameInvalid: .15, nameShadow: .15}
+var criticalWeights = map[string]float64{nameErrors: .2, nameInvalid: .1, nameShadow: .1, nameRefusals: .1}
 
 // Judge says what the evidence allows. c is nil until Calibrate has answered true;
 // without it latency and scores are Calibrating. breaker holds the counts of the
