@@ -17,20 +17,23 @@ demo: build ## the main job: a good version promoted, bad ones reverted, in unde
 test: ## all tests with the race detector; coverage of the pure packages
 	@./.ci/test
 
-lint: ## formatting, vet, golangci-lint, govulncheck, generated files up to date
+lint: ## formatting, vet, generated files up to date
 	@./.ci/lint
 
+lint-deep: lint ## golangci-lint and govulncheck as well (built from source; govulncheck needs its database)
+	$(TOOL) golangci-lint run ./...
+	$(TOOL) govulncheck ./...
+
 generate: build ## docs/cli.md and the other generated files
-	$(GO) generate ./...
 	./bin/serin docs > docs/cli.md
 
 verify: generate ## fails when a generated file is out of date
 	@git diff --exit-code -- docs api || { echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
 
-bench: build ## side-by-side benchmarks (takes long; needs root for the peers' packages)
-	@./bench/run
+bench: ## side-by-side benchmarks: each folder of bench/ has a README with its command
+	@ls -d bench/*/
 
 clean: ## removes what was built
 	rm -rf bin dist coverage.out
 
-.PHONY: help build demo test lint generate verify bench clean
+.PHONY: help build demo test lint lint-deep generate verify bench clean

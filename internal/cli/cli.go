@@ -79,7 +79,7 @@ func Run(ctx context.Context, args []string, stdio IO) int {
 
 // isUsage recognises what cobra and pflag say of a wrong command line.
 func isUsage(err error) bool {
-	for _, s := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires at least", "required flag", "invalid argument", "flag needs an argument", "if any flags in the group"} {
+	for _, s := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires at least", "required flag", "invalid argument", "flag needs an argument", "flags in the group"} {
 		if strings.Contains(err.Error(), s) {
 			return true
 		}

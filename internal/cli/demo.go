@@ -58,7 +58,7 @@ spec:
     scores: {mean: {revertAbove: 15%%, promoteBelow: 30%%}}
 %s`
 
-const demoAgreement = `    agreement: {tolerance: "0.02", revertBelow: 85%, promoteAbove: 92%}
+const demoAgreement = `    agreement: {tolerance: "0.03", revertBelow: 85%, promoteAbove: 92%}
 `
 
 func (t trial) document() []byte {

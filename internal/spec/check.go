@@ -2,7 +2,6 @@ package spec
 
 import (
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -132,8 +131,8 @@ func (c *checker) readiness(r v1alpha1.Readiness) Readiness {
 }
 
 func (c *checker) traffic(t v1alpha1.Traffic) Traffic {
-	host, port, err := net.SplitHostPort(t.Listen)
-	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n < 0 || n > 65535 || host == "" {
+	colon := strings.LastIndexByte(t.Listen, ':')
+	if n, err := strconv.Atoi(t.Listen[colon+1:]); colon < 1 || err != nil || n < 0 || n > 65535 {
 		c.bad("spec.traffic.listen", fmt.Sprintf("%q is no address", t.Listen), "write for example 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces")
 	}
 	if t.Header.Stable == t.Header.Candidate {

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary stand in for serin: scorers are started by it.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "leash" || os.Args[1] == "scorer") {
+		os.Exit(Run(context.Background(), os.Args[1:], IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	}
+	os.Exit(m.Run())
+}
+
+func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = Run(t.Context(), args, IO{In: strings.NewReader(""), Out: &out, Err: &errs})
+	return code, out.String(), errs.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"version"}, ExitDone, ""},
+		{[]string{"nonsense"}, ExitUsage, "unknown command"},
+		{[]string{"status", "--nonsense"}, ExitUsage, "unknown flag"},
+		{[]string{"status", "--state", t.TempDir()}, ExitNotFound, "serin serve"},
+		{[]string{"status", "-o", "xml"}, ExitUsage, "text or json"},
+		{[]string{"validate"}, ExitUsage, "-f FILE"},
+		{[]string{"validate", "-f", "does-not-exist.yaml"}, ExitUsage, "does-not-exist.yaml"},
+		{[]string{"load", "--rate", "-1"}, ExitUsage, "--rate"},
+		{[]string{"scorer"}, ExitUsage, ""},
+		{[]string{"status", "--server", "http://127.0.0.1:1"}, ExitUsage, "--token-file"},
+	} {
+		code, _, errs := run(t, c.args...)
+		if code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("serin %s: exit code %d, want %d; stderr %q, want %q in it", strings.Join(c.args, " "), code, c.code, errs, c.says)
+		}
+	}
+}
+
+func TestExampleDocumentsAreValid(t *testing.T) {
+	for _, f := range []string{"endpoint.yaml", "endpoint-v2.yaml"} {
+		if code, _, errs := run(t, "validate", "-f", "../../examples/safe-driver/"+f); code != ExitDone {
+			t.Errorf("validate %s: exit code %d: %s", f, code, errs)
+		}
+	}
+}
+
+func TestInitWritesAValidDocument(t *testing.T) {
+	_, doc, _ := run(t, "init", "--name", "safe-driver")
+	var out, errs bytes.Buffer
+	if code := Run(t.Context(), []string{"validate", "-f", "-"}, IO{In: strings.NewReader(doc), Out: &out, Err: &errs}); code != ExitDone {
+		t.Errorf("validate of what init wrote: exit code %d: %s", code, errs.String())
+	}
+}
+
+// TestPromise3 runs real scorers behind the real gateway: a version that answers
+// nothing but errors is reverted without a person, and with fallback no client
+// sees any of its errors.
+func TestPromise3VersionThatFailsIsRevertedWithoutAPerson(t *testing.T) {
+	folder, err := demoFolder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	var log bytes.Buffer
+	d := &demo{stdio: IO{Out: &log, Err: &log}, folder: folder, sum: newTally()}
+	t.Cleanup(d.close)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := d.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r, err := d.try(ctx, demoTrials[1])
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	d.stopTraffic()
+	if r.Outcome != "Reverted" || r.Reason == "" {
+		t.Errorf("outcome %s (%s), want Reverted with a reason", r.Outcome, r.Reason)
+	}
+	if r.FellBack == 0 || d.sum.Failed != 0 {
+		t.Errorf("%d requests fell back, %d failed for clients; want some and none", r.FellBack, d.sum.Failed)
+	}
+}
