@@ -23,7 +23,8 @@ type Policy struct {
 	Cutoffs   []Cutoff         `json:"cutoffs,omitempty"`   // same order as Counts.Above
 	Agreement *AgreementMargin `json:"agreement,omitempty"` // of shadow pairs; nil: not judged
 
-	// Sticky: a coin per client, so the judge counts the Units fields.
+	// Sticky: a coin per client. The judge always counts the Units fields; with
+	// sticky routing these are the first event of each kind per client and epoch.
 	Sticky bool `json:"sticky,omitempty"`
 	// MinCalibration is the number of stable requests before edges are frozen.
 	MinCalibration uint64 `json:"minCalibration"`

@@ -222,7 +222,8 @@ func TestMeanAtThePromoteMargin(t *testing.T) {
 		w := newWorld(6500 + seed)
 		c := w.calibration(p, 20000)
 		centre := c.ScoreCentre
-		w.score = func(a Arm, b float64) float64 { return b + .2*centre*float64(a) }
+		sign := float64(1 - 2*int(seed%2))
+		w.score = func(a Arm, b float64) float64 { return b + sign*.2*centre*float64(a) }
 		w.epoch(EpochInfo{WeightBP: 2500})
 		for range 40 {
 			w.requests(150, 0)
