@@ -76,7 +76,7 @@ func compare(ctx context.Context, o options) error {
 		return err
 	}
 	serin, err := startServer(ctx, "serin scorer", nil, func(port int) []string {
-		return o.pinned(self, "-model", model, "-serve", "127.0.0.1:" + strconv.Itoa(port))
+		return o.pinned(self, "-model", model, "-serve", "127.0.0.1:"+strconv.Itoa(port))
 	})
 	if err != nil {
 		return err
