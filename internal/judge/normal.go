@@ -6,16 +6,8 @@ import "math"
 // variance process (judge.md 1.6).
 type drift struct{ s, v float64 }
 
-// logNormal is the two-sided normal mixture (Howard et al. 2021): evidence that
-// the drift is not 0. It says nothing for rho <= 0 or numbers that are not finite.
-func logNormal(d drift, rho float64) float64 {
-	if !d.sound(rho) {
-		return 0
-	}
-	return .5*math.Log(rho/(d.v+rho)) + d.s*d.s/(2*(d.v+rho))
-}
-
-// logNormalAbove is the one-sided one: evidence that the drift is above 0.
+// logNormalAbove is the one-sided normal mixture (Howard et al. 2021): evidence that
+// the drift is above 0. It says nothing for rho <= 0 or numbers that are not finite.
 func logNormalAbove(d drift, rho float64) float64 {
 	if !d.sound(rho) {
 		return 0
@@ -38,7 +30,8 @@ func logPhi(x float64) float64 {
 	return -x*x/2 - math.Log(-x*math.Sqrt(2*math.Pi)) // relative error below 1/900
 }
 
-// normalBound is the radius that |S| never leaves, but with probability alpha.
+// normalBound is the radius that |S| never leaves, but with probability alpha: where
+// the two-sided mixture reaches 1/alpha.
 func normalBound(v, rho, alpha float64) float64 {
 	return math.Sqrt((v + rho) * (math.Log1p(v/rho) + 2*math.Log(1/alpha)))
 }

@@ -19,8 +19,9 @@ type sides struct {
 	spread  []float64 // expected variance per unit of information, for tuning
 }
 
-// above is evidence that the candidate exceeds scale and shift; below, that it
-// falls short of them.
+// evidence is the log e-value that the candidate, scaled and shifted, lies above
+// stable (sign 1) or below it (sign -1). gap, the distance of the two margins, and
+// alpha tune it.
 func (t sides) evidence(scale, shift, gap, alpha, sign float64) float64 {
 	terms := make([]float64, 0, len(t.sources))
 	for i, source := range t.sources {

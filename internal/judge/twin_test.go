@@ -240,6 +240,19 @@ func TestDeparturesIsALowerBound(t *testing.T) {
 	near(t, "exact for two values", departures(scoresOf(&binary), binary.ScoreRange, 0), 50)
 }
 
+// logNormal is the two-sided mixture, whose bound normalBound is.
+func logNormal(d drift, rho float64) float64 {
+	return .5*math.Log(rho/(d.v+rho)) + d.s*d.s/(2*(d.v+rho))
+}
+
+func TestTwinNormalBound(t *testing.T) {
+	for _, v := range []float64{0, 1, 50, 1e6} {
+		for _, alpha := range []float64{.05, .01} {
+			near(t, "bound", normalBound(v, 7, alpha), bisect(func(s float64) bool { return logNormal(drift{s, v}, 7) >= -math.Log(alpha) }))
+		}
+	}
+}
+
 // TestGoldenVectors are confseq's (MIT), test/uniform_boundaries_unittest.cpp, of
 // the boundaries that are built: v_opt 100, alpha_opt = alpha = .05.
 func TestGoldenVectors(t *testing.T) {
