@@ -10,7 +10,7 @@ import (
 
 func TestModelsScoreTheSample(t *testing.T) {
 	var sample struct{ Data [][]float64 }
-	if err := json.Unmarshal([]byte(SampleRequest), &sample); err != nil {
+	if err := json.Unmarshal(SampleRequest, &sample); err != nil {
 		t.Fatal(err)
 	}
 	if len(sample.Data) != 2 || len(sample.Data[0]) != len(Columns) {
