@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -164,66 +162,4 @@ func (c *client) status(ctx context.Context) (engine.Status, error) {
 		return s, err
 	}
 	return s, c.call(ctx, http.MethodGet, path, nil, &s)
-}
-
-// watch calls see with every status and entry until see says to stop, the
-// stream ends or the context does. It reconnects: an API blip is no answer.
-func (c *client) watch(ctx context.Context, see func(*engine.Status, *engine.Entry) (stop bool)) error {
-	for {
-		stop, err := c.watchOnce(ctx, see)
-		if stop || ctx.Err() != nil {
-			return ctx.Err()
-		}
-		var e exit
-		if errors.As(err, &e) && e.code != ExitError {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-func (c *client) watchOnce(ctx context.Context, see func(*engine.Status, *engine.Entry) bool) (stop bool, err error) {
-	path, err := c.path(ctx, "/events")
-	if err != nil {
-		return false, err
-	}
-	resp, err := c.send(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		data, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-		return false, apiError(resp.StatusCode, data)
-	}
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 16<<20)
-	kind := ""
-	for lines.Scan() {
-		line := lines.Text()
-		if name, ok := strings.CutPrefix(line, "event: "); ok {
-			kind = name
-		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		if ok && deliver(kind, data, see) {
-			return true, nil
-		}
-	}
-	return false, lines.Err()
-}
-
-func deliver(kind, data string, see func(*engine.Status, *engine.Entry) bool) bool {
-	switch kind {
-	case "status":
-		var s engine.Status
-		return json.Unmarshal([]byte(data), &s) == nil && see(&s, nil)
-	case "entry":
-		var e engine.Entry
-		return json.Unmarshal([]byte(data), &e) == nil && see(nil, &e)
-	}
-	return false
 }

@@ -120,7 +120,7 @@ func runDemo(ctx context.Context, o demoOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	d := &demo{stdio: stdio, folder: folder, sum: newTally()}
 	defer d.close()
 	if err := d.start(ctx); err != nil {

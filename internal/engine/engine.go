@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -335,9 +334,6 @@ func digest(ev judge.Evidence) string {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:6])
 }
-
-// errStopped is what a caller gets when the loop ends under it.
-var errStopped = errors.New("the engine has stopped")
 
 // Act hands an action to the loop and waits for what becomes of it.
 func (e *Engine) Act(ctx context.Context, a ActionRequest) (ActionResult, error) {

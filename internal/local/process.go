@@ -162,7 +162,9 @@ func (p *process) live(ctx context.Context) string {
 	case <-ctx.Done():
 		stopProbing()
 		_ = leash.Close()
-		<-ended
+		if err := <-ended; err != nil {
+			p.logger.Debug("scorer stopped", "how", err)
+		}
 		return "stopped"
 	}
 }
