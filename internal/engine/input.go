@@ -11,11 +11,15 @@ func epochInfo(r rollout.Routing) judge.EpochInfo {
 	return judge.EpochInfo{ID: r.Epoch, Step: r.Step, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, Warmup: r.Warmup, Calibrating: r.Calibrating}
 }
 
-// evidence returns all counts since the present stable took over: those of
-// earlier processes and this one's.
+// evidence returns the counts of earlier processes and this one's: all since the
+// present stable took over, and since the present or last attempt began.
 func (e *Engine) evidence() judge.Evidence {
 	all := e.base.Merge(e.cfg.Source.Snapshot())
-	return keep(all, func(i judge.EpochInfo) bool { return i.ID >= e.rec.StableSince })
+	first := e.rec.StableSince
+	if a := e.rec.State.Attempt; a != nil {
+		first = min(first, a.FirstEpoch)
+	}
+	return keep(all, func(i judge.EpochInfo) bool { return i.ID >= first })
 }
 
 func keep(e judge.Evidence, which func(judge.EpochInfo) bool) judge.Evidence {
@@ -76,7 +80,7 @@ func (e *Engine) calibrate(all judge.Evidence, first uint32) {
 	}
 	var baseline judge.Counts
 	for i := range all.Epochs {
-		if info := all.Epochs[i].Info; info.ID < first || info.Calibrating {
+		if info := all.Epochs[i].Info; info.ID >= e.rec.StableSince && (info.ID < first || info.Calibrating) {
 			baseline.Add(&all.Epochs[i].Arms[judge.Stable])
 		}
 	}
