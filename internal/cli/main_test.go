@@ -4,15 +4,19 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
 
 // TestMain lets the test binary stand in for serin: scorers are started by it.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "leash" || os.Args[1] == "scorer") {
-		os.Exit(Run(context.Background(), os.Args[1:], IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	if len(os.Args) > 1 && (os.Args[1] == "leash" || os.Args[1] == "scorer" || os.Args[1] == "serve") {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		os.Exit(Run(ctx, os.Args[1:], IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 	}
 	os.Exit(m.Run())
 }
