@@ -16,6 +16,8 @@ import (
 const (
 	drainEvery = 20 * time.Millisecond
 	drainMost  = 30 * time.Second
+	// repeatBP is the share of shadowed requests that stable is asked twice: 1 %.
+	repeatBP = 100
 )
 
 // Traffic is what the document says of requests.
@@ -153,7 +155,7 @@ func (p *platform) drain(name string) {
 func (p *platform) swap() error {
 	r, t := p.routing, p.traffic
 	table := &proxy.Table{
-		Rollout: r.Rollout, Epoch: r.Epoch, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, HandOver: r.HandOver,
+		Rollout: r.Rollout, Epoch: r.Epoch, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, RepeatBP: repeatBP, HandOver: r.HandOver,
 		Stable: p.target(r.Stable), Candidate: p.target(r.Candidate),
 		Header: t.Header, Sticky: t.Sticky, Fallback: t.Fallback,
 		CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,

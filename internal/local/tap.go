@@ -26,6 +26,9 @@ func (t *tap) Pair(primary, shadow *proxy.Exchange) {
 	t.collector.Load().Pair(&a, &b)
 }
 
+// Again will record how far stable's answers differ by themselves.
+func (t *tap) Again(_, _ *proxy.Exchange) {}
+
 func eventOf(x *proxy.Exchange) observe.Event {
 	gone := x.Failure == proxy.ClientGone
 	return observe.Event{

@@ -253,6 +253,7 @@ func (c *call) forward(arm split.Arm) {
 	if arm == split.Stable && !c.direct {
 		shadow = c.shadow()
 	}
+	asked := target
 	a := c.ask(c.r.Context(), target, limit)
 	first := a
 	if arm == split.Candidate && t.Fallback && !c.direct && a.failed() && a.failure != ClientGone {
@@ -262,16 +263,29 @@ func (c *call) forward(arm split.Arm) {
 		}
 	}
 	c.reply(a, target, fellBack)
-	x := c.exchange(arm, &first, time.Since(c.start))
+	x := c.exchange(arm, asked, &first, time.Since(c.start))
 	x.FellBack = fellBack
 	c.g.record(&x)
 	if shadow != nil {
-		c.g.running.Go(func() {
-			if s := <-shadow; s != nil && c.g.cfg.Tap != nil {
-				c.g.cfg.Tap.Pair(&x, s)
-			}
-		})
+		c.g.running.Go(func() { c.pair(&x, <-shadow) })
 	}
+}
+
+// pair tells the tap both answers of a shadowed request, and for a few of them
+// asks stable once more.
+func (c *call) pair(x, shadow *Exchange) {
+	if c.g.cfg.Tap == nil {
+		return
+	}
+	c.g.cfg.Tap.Pair(x, shadow)
+	if split.ByCoin(c.t.RepeatBP, mathrand.Uint64()) != split.Candidate || x.Failure != None {
+		return
+	}
+	start := time.Now()
+	a := c.ask(context.WithoutCancel(c.r.Context()), c.t.Stable, orDefault(c.t.Timeout))
+	again := c.exchange(split.Stable, c.t.Stable, &a, time.Since(start))
+	again.Shadow = true
+	c.g.cfg.Tap.Again(x, &again)
 }
 
 func orDefault(d time.Duration) time.Duration {
@@ -287,9 +301,9 @@ func (g *Gateway) record(x *Exchange) {
 	}
 }
 
-func (c *call) exchange(arm split.Arm, a *answer, took time.Duration) Exchange {
+func (c *call) exchange(arm split.Arm, target *Target, a *answer, took time.Duration) Exchange {
 	x := Exchange{
-		RequestID: c.id, Rollout: c.t.Rollout, Epoch: c.t.Epoch, WeightBP: c.t.WeightBP, Arm: arm, Direct: c.direct, Keyed: c.keyed, Key: c.key,
+		RequestID: c.id, Rollout: c.t.Rollout, Epoch: c.t.Epoch, WeightBP: c.t.WeightBP, Arm: arm, Revision: target.Revision, Direct: c.direct, Keyed: c.keyed, Key: c.key,
 		Start: c.start, Latency: took, Status: a.status, Failure: a.failure, Body: a.body,
 	}
 	if a.header != nil {
@@ -328,7 +342,7 @@ func (c *call) shadow() chan *Exchange {
 		defer func() { c.g.shadowed.Add(-size); <-c.g.shadows }()
 		start := time.Now()
 		a := c.ask(context.WithoutCancel(c.r.Context()), t.Candidate, orDefault(t.Timeout))
-		x := c.exchange(split.Candidate, &a, time.Since(start))
+		x := c.exchange(split.Candidate, t.Candidate, &a, time.Since(start))
 		x.Shadow = true
 		out <- &x
 	})

@@ -24,6 +24,7 @@ type counter struct {
 	failed   [2]int
 	fellBack int
 	pairs    int
+	again    int
 }
 
 func (c *counter) Primary(x *Exchange) {
@@ -42,6 +43,14 @@ func (c *counter) Pair(_, _ *Exchange) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pairs++
+}
+
+func (c *counter) Again(primary, repeat *Exchange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if primary.Revision == "r1" && repeat.Revision == "r1" && string(primary.Body) == string(repeat.Body) {
+		c.again++
+	}
 }
 
 func backend(t *testing.T, revision string, status int) *Target {
@@ -228,7 +237,7 @@ func TestRefusals(t *testing.T) {
 func TestShadowIsPairedAndDropped(t *testing.T) {
 	tap := &counter{}
 	g, url := serve(t, tap)
-	swap(t, g, Table{Rollout: "x", ShadowBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 500)})
+	swap(t, g, Table{Rollout: "x", ShadowBP: 10000, RepeatBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 500)})
 	const n = 20
 	for range n {
 		if status, body, _ := ask(t, url); status != 200 || body != "r1:x" {
@@ -238,7 +247,7 @@ func TestShadowIsPairedAndDropped(t *testing.T) {
 	deadline := time.Now().Add(10 * time.Second)
 	for done := false; !done; {
 		tap.mu.Lock()
-		done = tap.pairs+int(g.Stats().ShadowDropped) == n
+		done = tap.pairs+int(g.Stats().ShadowDropped) == n && tap.again == tap.pairs
 		tap.mu.Unlock()
 		if time.Now().After(deadline) {
 			t.Fatalf("%d pairs and %d drops of %d", tap.pairs, g.Stats().ShadowDropped, n)

@@ -35,6 +35,9 @@ type Table struct {
 	Fallback                  bool
 	CandidateTimeout, Timeout time.Duration
 	MaxBodyBytes              int64
+	// RepeatBP is the share of shadowed requests, in basis points, that stable is
+	// asked once more, off the request path: how far its own answers differ.
+	RepeatBP int
 	// HandOver sends what is due to the candidate to stable, but for header routes.
 	HandOver bool
 }
@@ -46,6 +49,8 @@ func (t *Table) Validate() error {
 		return fmt.Errorf("weight %d: must be from 0 to %d basis points", t.WeightBP, split.Buckets)
 	case t.ShadowBP < 0 || t.ShadowBP > split.Buckets:
 		return fmt.Errorf("shadow share %d: must be from 0 to %d basis points", t.ShadowBP, split.Buckets)
+	case t.RepeatBP < 0 || t.RepeatBP > split.Buckets:
+		return fmt.Errorf("repeat share %d: must be from 0 to %d basis points", t.RepeatBP, split.Buckets)
 	case (t.WeightBP > 0 || t.ShadowBP > 0) && t.Candidate == nil:
 		return errors.New("a share for a candidate that is not there")
 	case t.Timeout < 0 || t.CandidateTimeout < 0 || t.MaxBodyBytes < 0:
@@ -107,4 +112,7 @@ type Tap interface {
 	Primary(*Exchange)
 	// Pair is called when both answers of a shadowed request are known.
 	Pair(primary, shadow *Exchange)
+	// Again is called when stable answered the same request twice: the client's,
+	// and once more to learn how far its answers differ by themselves.
+	Again(primary, repeat *Exchange)
 }
