@@ -1,8 +1,10 @@
 package safedriver
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/serin-dev/serin/internal/lightgbm"
@@ -70,5 +72,57 @@ func TestGeneratorIsDeterministic(t *testing.T) {
 	a, b := NewGenerator(9).RequestBody(nil, 3), NewGenerator(9).RequestBody(nil, 3)
 	if string(a) != string(b) {
 		t.Error("two generators with one seed differ")
+	}
+}
+
+// auc is the chance that a row with a claim scores above one without.
+func auc(scores []float64, claims []bool) float64 {
+	order := make([]int, len(scores))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(scores[a], scores[b]) })
+	positives, ranks := 0., 0.
+	for rank, i := range order {
+		if claims[i] {
+			positives++
+			ranks += float64(rank + 1)
+		}
+	}
+	return (ranks - positives*(positives+1)/2) / (positives * (float64(len(scores)) - positives))
+}
+
+// TestModelsAreWhatTheyAreSaidToBe scores fresh rows: version 2 ranks better than
+// version 1, each broken one worse than version 2.
+func TestModelsAreWhatTheyAreSaidToBe(t *testing.T) {
+	const n = 60000
+	got := map[string]float64{}
+	for _, name := range ModelNames() {
+		text, err := Model(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := lightgbm.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := NewGenerator(99)
+		scores, claims, out := make([]float64, n), make([]bool, n), make([]float64, 1)
+		for i := range n {
+			row, claim := g.Labelled(nil)
+			if err := m.Predict(row, out); err != nil {
+				t.Fatal(err)
+			}
+			scores[i], claims[i] = out[0], claim
+		}
+		got[name] = auc(scores, claims)
+	}
+	if got["v2"] < got["v1"]+.005 {
+		t.Errorf("AUC of v2 %.4f, of v1 %.4f: want v2 better by at least 0.005", got["v2"], got["v1"])
+	}
+	for _, broken := range []string{"swapped", "zero-filled", "constant"} {
+		if got[broken] > got["v2"]-.01 {
+			t.Errorf("AUC of %s %.4f, of v2 %.4f: want it worse by at least 0.01", broken, got[broken], got["v2"])
+		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestMain lets the test binary stand in for serin: scorers are started by it.
@@ -65,35 +64,5 @@ func TestInitWritesAValidDocument(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := Run(t.Context(), []string{"validate", "-f", "-"}, IO{In: strings.NewReader(doc), Out: &out, Err: &errs}); code != ExitDone {
 		t.Errorf("validate of what init wrote: exit code %d: %s", code, errs.String())
-	}
-}
-
-// TestPromise3 runs real scorers behind the real gateway: a version that answers
-// nothing but errors is reverted without a person, and with fallback no client
-// sees any of its errors.
-func TestPromise3VersionThatFailsIsRevertedWithoutAPerson(t *testing.T) {
-	folder, err := demoFolder()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	var log bytes.Buffer
-	d := &demo{stdio: IO{Out: &log, Err: &log}, folder: folder, sum: newTally()}
-	t.Cleanup(d.close)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := d.start(ctx); err != nil {
-		t.Fatal(err)
-	}
-	r, err := d.try(ctx, demoTrials[1])
-	if err != nil {
-		t.Fatalf("%v\n%s", err, log.String())
-	}
-	d.stopTraffic()
-	if r.Outcome != "Reverted" || r.Reason == "" {
-		t.Errorf("outcome %s (%s), want Reverted with a reason", r.Outcome, r.Reason)
-	}
-	if r.FellBack == 0 || d.sum.Failed != 0 {
-		t.Errorf("%d requests fell back, %d failed for clients; want some and none", r.FellBack, d.sum.Failed)
 	}
 }
