@@ -24,11 +24,12 @@ lint-deep: lint ## golangci-lint and govulncheck as well (built from source; gov
 	$(TOOL) golangci-lint run ./...
 	$(TOOL) govulncheck ./...
 
-generate: build ## docs/cli.md and the other generated files
+generate: build ## docs/cli.md, deep copies, CRDs: everything that is generated
 	./bin/serin docs > docs/cli.md
+	$(TOOL) controller-gen object paths=./api/... crd:maxDescLen=0 output:crd:dir=charts/serin/crds paths=./api/...
 
 verify: generate ## fails when a generated file is out of date
-	@git diff --exit-code -- docs api || { echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
+	@git diff --exit-code -- docs api charts || { echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
 
 bench: ## side-by-side benchmarks: each folder of bench/ has a README with its command
 	@ls -d bench/*/

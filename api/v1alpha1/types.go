@@ -13,10 +13,30 @@ const (
 
 // ScoringEndpoint is the one address that clients call, and the version that is
 // wanted behind it.
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:subresource:scale:specpath=.spec.scaling.replicas,statuspath=.status.replicas,selectorpath=.status.selector
+// +kubebuilder:resource:shortName=sep,categories={serin,all}
+// +kubebuilder:printcolumn:name="Stable",type=string,JSONPath=`.status.stable.version`
+// +kubebuilder:printcolumn:name="Candidate",type=string,JSONPath=`.status.candidate.version`
+// +kubebuilder:printcolumn:name="Step",type=string,JSONPath=`.status.step`
+// +kubebuilder:printcolumn:name="Weight",type=string,JSONPath=`.status.weight`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type ScoringEndpoint struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              ScoringEndpointSpec `json:"spec"`
+	Spec              ScoringEndpointSpec   `json:"spec"`
+	Status            ScoringEndpointStatus `json:"status,omitzero"`
+}
+
+// ScoringEndpointList is a list of endpoints.
+// +kubebuilder:object:root=true
+type ScoringEndpointList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []ScoringEndpoint `json:"items"`
 }
 
 // ScoringEndpointSpec is the wish.
