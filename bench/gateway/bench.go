@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,7 @@ import (
 // bench is everything that runs.
 type bench struct {
 	o                   options
+	ctx                 context.Context
 	self, cache, folder string
 	scorers             []*process
 	stable, candidate   int // ports of the scorers that all but Serin share
@@ -32,8 +34,8 @@ type gateway struct {
 	sent        int                 // requests of the loads, to compare with the record
 }
 
-func newBench(o options) (*bench, error) {
-	b := &bench{o: o}
+func newBench(ctx context.Context, o options) (*bench, error) {
+	b := &bench{o: o, ctx: ctx}
 	var err error
 	if b.self, err = os.Executable(); err != nil {
 		return nil, fmt.Errorf("finding our own program: %w", err)
@@ -102,7 +104,7 @@ func (g *gateway) waitFor(patience time.Duration, enough func(tally) bool) (err 
 			continue
 		}
 		var t tally
-		t, err = l.drive(50 * time.Millisecond)
+		t, err = l.drive(context.Background(), 50*time.Millisecond)
 		l.close()
 		if err == nil && enough(t) {
 			return nil
@@ -113,10 +115,11 @@ func (g *gateway) waitFor(patience time.Duration, enough func(tally) bool) (err 
 
 // result is one run.
 type result struct {
-	cpu, p50, p99 float64 // microseconds
-	rate          float64 // requests per second of the run
-	share         float64 // of the gateway's core that it used
-	requests      int
+	cpu, system float64 // microseconds a request; system is part of cpu
+	p50, p99    float64 // microseconds
+	rate        float64 // requests per second of the run
+	share       float64 // of the gateway's core that it used
+	requests    int
 }
 
 func (b *bench) measure(connections int) error {
@@ -125,10 +128,11 @@ func (b *bench) measure(connections int) error {
 		for _, g := range b.gateways {
 			r, err := b.run(g, connections)
 			if err != nil {
-				return fmt.Errorf("%s with %d connections, round %d: %w", g.title, connections, round+1, err)
+				return fmt.Errorf("%s with %d connections, round %d: %w; its last words: %q", g.title, connections, round+1, err, g.process.lastWords())
 			}
 			all[g.name] = append(all[g.name], r)
-			fmt.Fprintf(os.Stderr, "%3d connections, round %d  %-12s %7d requests  %6.1f us CPU/request  p50 %6.0f us  p99 %6.0f us  core %3.0f%% busy\n", connections, round+1, g.name, r.requests, r.cpu, r.p50, r.p99, 100*r.share)
+			fmt.Fprintf(os.Stderr, "%3d connections, round %d  %-12s %7d requests  %6.1f us CPU/request (%5.1f in the kernel)  p50 %6.0f us  p99 %6.0f us  core %3.0f%% busy\n",
+				connections, round+1, g.name, r.requests, r.cpu, r.system, r.p50, r.p99, 100*r.share)
 		}
 	}
 	b.report(connections, all)
@@ -141,7 +145,7 @@ func (b *bench) run(g *gateway, connections int) (result, error) {
 		return result{}, err
 	}
 	defer l.close()
-	warm, err := l.drive(time.Duration(b.o.warm * float64(time.Second)))
+	warm, err := l.drive(b.ctx, time.Duration(b.o.warm*float64(time.Second)))
 	g.sent += warm.requests()
 	if err != nil {
 		return result{}, err
@@ -150,7 +154,7 @@ func (b *bench) run(g *gateway, connections int) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	t, err := l.drive(time.Duration(b.o.seconds * float64(time.Second)))
+	t, err := l.drive(b.ctx, time.Duration(b.o.seconds*float64(time.Second)))
 	g.sent += t.requests()
 	if err != nil {
 		return result{}, err
@@ -162,11 +166,11 @@ func (b *bench) run(g *gateway, connections int) (result, error) {
 	if err := t.checkSplit(); err != nil {
 		return result{}, err
 	}
-	n := float64(t.requests())
+	n, spent := float64(t.requests()), after.total()-before.total()
 	us := func(d time.Duration) float64 { return float64(d) / 1e3 }
 	return result{
-		requests: t.requests(), cpu: us(after-before) / n, p50: us(t.quantile(50)), p99: us(t.quantile(99)),
-		rate: n / t.took.Seconds(), share: (after - before).Seconds() / t.took.Seconds(),
+		requests: t.requests(), cpu: us(spent) / n, system: us(after.system-before.system) / n, p50: us(t.quantile(50)), p99: us(t.quantile(99)),
+		rate: n / t.took.Seconds(), share: spent.Seconds() / t.took.Seconds(),
 	}, nil
 }
 

@@ -106,7 +106,7 @@ func TestScorerAnswersTheLoad(t *testing.T) {
 	if n := len(l.requests[0]); n < 1100 || n > 1500 {
 		t.Errorf("a request has %d bytes, want about 1.2 kB", n)
 	}
-	seen, err := l.drive(20 * time.Millisecond)
+	seen, err := l.drive(t.Context(), 20*time.Millisecond)
 	if err != nil || seen.arms[0] != 0 || seen.arms[1] < 4 || len(seen.times) != seen.requests() {
 		t.Errorf("got %v answers by arm, %d times, error %v; want the candidate's only", seen.arms, len(seen.times), err)
 	}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -92,7 +93,7 @@ func (l *load) close() {
 
 // drive sends for a while and waits for what is under way. Each answer must be a
 // whole one of an arm's; the first that is not ends the run.
-func (l *load) drive(d time.Duration) (tally, error) {
+func (l *load) drive(ctx context.Context, d time.Duration) (tally, error) {
 	t := tally{times: make([]time.Duration, 0, 1<<20)}
 	begin := time.Now()
 	end := begin.Add(d)
@@ -102,6 +103,9 @@ func (l *load) drive(d time.Duration) (tally, error) {
 		}
 	}
 	for waiting := len(l.sockets); waiting > 0; {
+		if err := ctx.Err(); err != nil {
+			return t, err
+		}
 		events, err := l.poller.wait(int(patience.Milliseconds()))
 		if err != nil {
 			return t, err

@@ -6,14 +6,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -119,7 +122,9 @@ func choose(only string) ([]contender, error) {
 
 // compare starts every gateway once, then measures them in turn.
 func compare(o options, chosen []contender, connections []int) (err error) {
-	b, err := newBench(o)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // so that what we started ends, and our folder goes
+	defer stop()
+	b, err := newBench(ctx, o)
 	if err != nil {
 		return err
 	}

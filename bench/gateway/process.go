@@ -18,14 +18,14 @@ import (
 
 // process is a child on one core, with its output in a file.
 type process struct {
-	cmd  *exec.Cmd
-	log  string
-	done chan error
+	cmd   *exec.Cmd
+	log   string
+	ended chan struct{} // closed then
 }
 
 // launch starts args on a core. Should we die, the kernel ends the child.
 func launch(folder, name string, core int, env []string, args ...string) (*process, error) {
-	p := &process{log: filepath.Join(folder, name+".log"), done: make(chan error, 1)}
+	p := &process{log: filepath.Join(folder, name+".log"), ended: make(chan struct{})}
 	out, err := os.Create(p.log)
 	if err != nil {
 		return nil, fmt.Errorf("making a log: %w", err)
@@ -37,7 +37,10 @@ func launch(folder, name string, core int, env []string, args ...string) (*proce
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %q: %w", name, err)
 	}
-	go func() { p.done <- p.cmd.Wait() }()
+	go func() {
+		_ = p.cmd.Wait() // how it ended stands in its ProcessState
+		close(p.ended)
+	}()
 	return p, nil
 }
 
@@ -45,7 +48,7 @@ func launch(folder, name string, core int, env []string, args ...string) (*proce
 func (p *process) stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
 	select {
-	case <-p.done:
+	case <-p.ended:
 		return nil
 	case <-time.After(20 * time.Second):
 	}
@@ -56,9 +59,8 @@ func (p *process) stop() error {
 func (p *process) waitForPort(port int, patience time.Duration) error {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		select {
-		case err := <-p.done:
-			p.done <- err
-			return fmt.Errorf("it ended (%v): %s", err, p.lastWords())
+		case <-p.ended:
+			return fmt.Errorf("it ended (%s): %s", p.cmd.ProcessState, p.lastWords())
 		default:
 		}
 		if conn, err := net.Dial("tcp", address(port)); err == nil {
@@ -87,40 +89,45 @@ func freePort() (int, error) {
 	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
-// cpu is the time that a process has used, user and system, all its threads; with
-// its children's if tree is set.
-func cpu(pid int, tree bool) (time.Duration, error) {
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
-	own, _, err := stat(strconv.Itoa(pid))
+// usage is CPU time.
+type usage struct{ user, system time.Duration }
+
+func (u usage) total() time.Duration { return u.user + u.system }
+
+// cpu is the time that a process has used, all its threads; with its children's if
+// tree is set.
+func cpu(pid int, tree bool) (usage, error) {
+	u, _, err := stat(strconv.Itoa(pid))
 	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
+		return u, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
 	}
 	if !tree {
-		return time.Duration(own) * tick, nil
+		return u, nil
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
+		return u, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
 	}
 	for _, e := range entries {
-		if ticks, parent, err := stat(e.Name()); err == nil && parent == pid {
-			own += ticks
+		if child, parent, err := stat(e.Name()); err == nil && parent == pid {
+			u = usage{u.user + child.user, u.system + child.system}
 		}
 	}
-	return time.Duration(own) * tick, nil
+	return u, nil
 }
 
-func stat(pid string) (ticks int64, parent int, err error) {
+func stat(pid string) (u usage, parent int, err error) {
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every Linux that Go runs on
 	text, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
-		return 0, 0, err
+		return u, 0, err
 	}
 	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
 	if len(f) < 13 {
-		return 0, 0, fmt.Errorf("%q is no process", pid)
+		return u, 0, fmt.Errorf("%q is no process", pid)
 	}
 	user, errUser := strconv.ParseInt(f[11], 10, 64)
 	system, errSystem := strconv.ParseInt(f[12], 10, 64)
 	parent, errParent := strconv.Atoi(f[1])
-	return user + system, parent, errors.Join(errUser, errSystem, errParent)
+	return usage{time.Duration(user) * tick, time.Duration(system) * tick}, parent, errors.Join(errUser, errSystem, errParent)
 }
