@@ -3,6 +3,10 @@
 package main
 
 import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,6 +80,42 @@ func TestFigures(t *testing.T) {
 	}
 	if p50, p99 := seen.quantile(50), seen.quantile(99); p50 != 50 || p99 != 99 {
 		t.Errorf("of 1 to 100: p50 %d, p99 %d", p50, p99)
+	}
+}
+
+// TestWrongAnswerEndsTheRun: a gateway that answers fast and wrong must not get a figure.
+func TestWrongAnswerEndsTheRun(t *testing.T) {
+	list, err := scores("stable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		status      int
+		body, says  string
+		wantsToQuit bool
+	}{
+		"the right one":           {200, list[3], "", false},
+		"another body":            {200, `{"result": []}`, "not a scorer's answer", false},
+		"the gateway's own error": {503, list[3], "not a scorer's answer", false},
+		"no keep-alive after it":  {200, list[3], "keep-alive", true},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if c.wantsToQuit {
+				w.Header().Set("Connection", "close")
+			}
+			w.WriteHeader(c.status)
+			_, _ = io.WriteString(w, c.body)
+		}))
+		l, err := newLoad(server.Listener.Addr().(*net.TCPAddr).Port, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = l.drive(t.Context(), 20*time.Millisecond)
+		if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: got error %v, want %q", name, err, c.says)
+		}
+		l.close()
+		server.Close()
 	}
 }
 
