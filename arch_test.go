@@ -33,6 +33,7 @@ var allowed = map[string][]string{
 	"internal/local": {
 		"internal/spec", "internal/engine", "internal/rollout", "internal/judge", "internal/observe", "internal/proxy", "internal/split", "internal/contract",
 	},
+	"internal/kube":   {"api/v1alpha1", "internal/spec", "internal/engine", "internal/rollout", "internal/judge", "internal/observe", "internal/contract"},
 	"internal/server": {"internal/engine", "internal/rollout", "internal/judge", "internal/report", "internal/console"},
 	"internal/cli": {
 		"api/v1alpha1", "examples/safe-driver", "internal/contract", "internal/engine", "internal/judge", "internal/lightgbm", "internal/local", "internal/observe",
