@@ -124,7 +124,7 @@ func entriesOf(now time.Time, s rollout.State, in rollout.Input, d rollout.Decis
 		out = append(out, e)
 	}
 	if d.Transition {
-		out = append(out, Entry{At: now, Kind: EntryTransition, Rollout: id, Reason: string(d.Reason), Message: d.Message, EvidenceDigest: in.EvidenceDigest})
+		out = append(out, Entry{At: now, Kind: EntryTransition, Rollout: id, Action: string(d.Action), Reason: string(d.Reason), Message: d.Message, EvidenceDigest: in.EvidenceDigest})
 	}
 	return out
 }

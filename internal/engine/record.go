@@ -65,6 +65,7 @@ type Entry struct {
 	At       time.Time `json:"at"`
 	Kind     string    `json:"kind"` // Applied, Action, Transition, Fault
 	Rollout  string    `json:"rollout,omitempty"`
+	Action   string    `json:"action,omitempty"` // of a Transition: Advance, Hold or Revert
 	By       string    `json:"by,omitempty"`
 	OnBehalf string    `json:"onBehalfOf,omitempty"`
 	Reason   string    `json:"reason,omitempty"`

@@ -12,10 +12,12 @@ import (
 // tap hands what the gateway saw to the collector.
 type tap struct {
 	collector atomic.Pointer[observe.Collector]
+	counts    requestCounts
 }
 
 // Primary records one client request.
 func (t *tap) Primary(x *proxy.Exchange) {
+	t.counts.add(x)
 	e := eventOf(x)
 	t.collector.Load().Primary(&e)
 }

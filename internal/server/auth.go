@@ -16,16 +16,19 @@ import (
 	"strings"
 )
 
-// Role is what an identity may do. Approver does not include operator: who
-// pushes a version need not be who signs it off.
+// Role is what an identity may do. None but viewer is part of another: who pushes
+// a version need not be who signs it off, nor who says what gates it has to pass.
 type Role string
 
-// The roles, weakest first.
+// The roles.
 const (
-	Viewer   Role = "viewer"   // read
-	Operator Role = "operator" // apply, pause, resume, retry, delete
-	Approver Role = "approver" // approve, reject, promote, abort, rollback
+	Viewer     Role = "viewer"     // read
+	Operator   Role = "operator"   // apply, pause, resume, retry, delete
+	Approver   Role = "approver"   // approve, reject, promote, abort, rollback
+	Configurer Role = "configurer" // with operator: change spec.rollout and spec.judge
 )
+
+var allRoles = []Role{Viewer, Operator, Approver, Configurer}
 
 // Identity is who asks, as the transport proved it.
 type Identity struct {
@@ -84,7 +87,13 @@ func ReadTokens(path string) ([]Token, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading tokens: %s:%d: %w", path, n+1, err)
 		}
+		if slices.ContainsFunc(tokens, func(o Token) bool { return o.digest == t.digest }) {
+			return nil, fmt.Errorf("reading tokens: %s:%d: the secret is that of another line; each name needs its own", path, n+1)
+		}
 		tokens = append(tokens, t)
+	}
+	if len(tokens) == 0 {
+		return nil, fmt.Errorf("reading tokens: %q holds none; write lines NAME ROLE[,ROLE] SECRET", path)
 	}
 	return tokens, nil
 }
@@ -92,8 +101,8 @@ func ReadTokens(path string) ([]Token, error) {
 func parseRoles(list string) ([]Role, error) {
 	var roles []Role
 	for _, r := range strings.Split(list, ",") {
-		if !slices.Contains([]Role{Viewer, Operator, Approver}, Role(r)) {
-			return nil, fmt.Errorf("unknown role %q: use viewer, operator or approver", r)
+		if !slices.Contains(allRoles, Role(r)) {
+			return nil, fmt.Errorf("unknown role %q: use %s", r, orNone(allRoles))
 		}
 		roles = append(roles, Role(r))
 	}
@@ -146,7 +155,7 @@ func (s *Server) peer(uid uint32) Identity {
 		name = "uid:" + name
 	}
 	if uid == 0 || int(uid) == os.Getuid() {
-		return Identity{Name: name, Roles: []Role{Viewer, Operator, Approver}}
+		return Identity{Name: name, Roles: allRoles}
 	}
 	return Identity{Name: name, Roles: s.peerRoles[name]}
 }

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,10 +11,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/serin-dev/serin/internal/engine"
 )
@@ -28,6 +30,7 @@ type Control interface {
 	Rollouts(ctx context.Context, limit int) ([]engine.RolloutRecord, error)
 	Audit(ctx context.Context, limit int) ([]engine.Entry, error)
 	Subscribe() (events <-chan engine.Event, cancel func())
+	Counters() engine.Counters
 }
 
 // Refused is an error that the caller can mend: it becomes a 4xx.
@@ -42,8 +45,6 @@ const (
 	maxDocument = 1 << 20
 	maxAction   = 64 << 10
 	historyMost = 1000
-	heartbeat   = 15 * time.Second
-	maxWatchers = 100
 )
 
 // Options are the server's parts.
@@ -51,7 +52,7 @@ type Options struct {
 	Control   Control
 	Tokens    []Token
 	PeerRoles map[string][]Role // of users on the Unix socket, besides the owner
-	Metrics   http.Handler
+	Build     Build
 	Logger    *slog.Logger
 }
 
@@ -62,27 +63,34 @@ type Server struct {
 	peerRoles map[string][]Role
 	logger    *slog.Logger
 	mux       *http.ServeMux
-	watchers  chan struct{}
+	routes    []string // patterns, for the test that the document names them all
+	applying  sync.Mutex
+	watch     watching
 }
 
 // New makes a server.
 func New(o Options) *Server {
-	s := &Server{control: o.Control, tokens: o.Tokens, peerRoles: o.PeerRoles, logger: o.Logger, mux: http.NewServeMux(), watchers: make(chan struct{}, maxWatchers)}
-	s.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	s.mux.HandleFunc("GET /openapi.json", s.openAPI)
+	s := &Server{control: o.Control, tokens: o.Tokens, peerRoles: o.PeerRoles, logger: o.Logger, mux: http.NewServeMux(), watch: newWatching()}
+	s.open("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	s.open("GET /openapi.json", s.openAPI)
+	s.handle("GET /metrics", Viewer, s.metrics(o.Build))
 	s.handle("GET /v1/whoami", Viewer, s.whoami)
 	s.handle("GET /v1/endpoints", Viewer, s.list)
 	s.handle("GET /v1/endpoints/{name}", Viewer, s.status)
-	s.handle("PUT /v1/endpoints/{name}", Operator, s.apply)
-	s.handle("DELETE /v1/endpoints/{name}", Operator, s.remove)
+	s.handle("PUT /v1/endpoints/{name}", Operator, s.apply, "dryRun")
+	s.handle("DELETE /v1/endpoints/{name}", Operator, s.remove, "dryRun")
 	s.handle("POST /v1/endpoints/{name}/actions", Viewer, s.act) // the action decides the role
-	s.handle("GET /v1/endpoints/{name}/rollouts", Viewer, s.rollouts)
-	s.handle("GET /v1/endpoints/{name}/audit", Viewer, s.audit)
+	s.handle("GET /v1/endpoints/{name}/rollouts", Viewer, s.rollouts, "limit")
+	s.handle("GET /v1/endpoints/{name}/audit", Viewer, s.audit, "limit")
 	s.handle("GET /v1/endpoints/{name}/events", Viewer, s.events)
-	if o.Metrics != nil {
-		s.mux.Handle("GET /metrics", o.Metrics)
-	}
+	s.mux.HandleFunc("/", s.elsewhere)
 	return s
+}
+
+// open registers what needs no identity: it tells no secret.
+func (s *Server) open(pattern string, h http.HandlerFunc) {
+	s.routes = append(s.routes, pattern)
+	s.mux.HandleFunc(pattern, h)
 }
 
 // ServeHTTP answers one request.
@@ -94,21 +102,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 type handler func(w http.ResponseWriter, r *http.Request, who Identity) error
 
-// handle registers h for callers that have the role.
-func (s *Server) handle(pattern string, need Role, h handler) {
+// handle registers h for callers that have the role. A query parameter that is
+// not named is refused: ?dryrun=true must not apply for real.
+func (s *Server) handle(pattern string, need Role, h handler, parameters ...string) {
+	s.routes = append(s.routes, pattern)
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.identify(r)
 		if err != nil {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			s.fail(w, failure{http.StatusUnauthorized, "Unauthenticated", err.Error(), nil})
+			s.unauthenticated(w, err)
 			return
 		}
-		if !who.May(need) {
-			s.fail(w, forbidden(who, need, r.Method+" "+r.URL.Path))
-			return
-		}
-		if name := r.PathValue("name"); name != "" && name != s.control.Name() {
-			s.fail(w, failure{http.StatusNotFound, "NotFound", fmt.Sprintf("there is no endpoint %q here; the one served is %q", name, s.control.Name()), nil})
+		if err := s.admit(r, who, need, parameters); err != nil {
+			s.fail(w, err)
 			return
 		}
 		if err := h(w, r, who); err != nil {
@@ -117,8 +122,67 @@ func (s *Server) handle(pattern string, need Role, h handler) {
 	})
 }
 
+func (s *Server) admit(r *http.Request, who Identity, need Role, parameters []string) error {
+	if !who.May(need) {
+		return forbidden(who, need, r.Method+" "+r.URL.Path)
+	}
+	if name := r.PathValue("name"); name != "" && name != s.control.Name() {
+		return failure{http.StatusNotFound, "NotFound", fmt.Sprintf("there is no endpoint %q here; the one served is %q", name, s.control.Name()), nil}
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return failure{http.StatusBadRequest, "BadRequest", "the query cannot be read: " + err.Error(), nil}
+	}
+	for p, values := range query {
+		if !slices.Contains(parameters, p) {
+			return failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("query parameter %q is not known here; known: %s", p, orNone(parameters)), nil}
+		}
+		if len(values) > 1 {
+			return failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("query parameter %s is given %d times; give it once", p, len(values)), nil}
+		}
+	}
+	return nil
+}
+
+func orNone[T ~string](words []T) string {
+	if len(words) == 0 {
+		return "none"
+	}
+	text := make([]string, len(words))
+	for i, w := range words {
+		text[i] = string(w)
+	}
+	return strings.Join(text, ", ")
+}
+
+func (s *Server) unauthenticated(w http.ResponseWriter, err error) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	s.fail(w, failure{http.StatusUnauthorized, "Unauthenticated", err.Error(), nil})
+}
+
+// elsewhere answers what no route takes: 401 to strangers, 405 where another
+// method would do, else 404.
+func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) {
+	if _, err := s.identify(r); err != nil {
+		s.unauthenticated(w, err)
+		return
+	}
+	var allow []string
+	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete} {
+		if _, pattern := s.mux.Handler(&http.Request{Method: method, URL: r.URL, Host: r.Host}); strings.HasPrefix(pattern, method+" ") {
+			allow = append(allow, method)
+		}
+	}
+	if len(allow) > 0 {
+		w.Header().Set("Allow", strings.Join(allow, ", "))
+		s.fail(w, failure{http.StatusMethodNotAllowed, "MethodNotAllowed", fmt.Sprintf("%s is not possible on %s; possible: %s", r.Method, r.URL.Path, strings.Join(allow, ", ")), nil})
+		return
+	}
+	s.fail(w, failure{http.StatusNotFound, "NotFound", fmt.Sprintf("there is nothing at %s; GET /openapi.json lists what there is", r.URL.Path), nil})
+}
+
 func forbidden(who Identity, need Role, what string) failure {
-	return failure{http.StatusForbidden, "Forbidden", fmt.Sprintf("%q has the roles %v, but %s needs %q", who.Name, who.Roles, what, need), nil}
+	return failure{http.StatusForbidden, "Forbidden", fmt.Sprintf("%q has the roles %s, but %s needs %s; ask someone who has it, or whoever runs `serin serve` to change --tokens", who.Name, orNone(who.Roles), what, need), nil}
 }
 
 // failure is an error with its HTTP status.
@@ -184,12 +248,41 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, who Identity) err
 	if err != nil {
 		return err
 	}
+	s.applying.Lock() // what was looked at must be what is applied
+	defer s.applying.Unlock()
+	if err := s.mayConfigure(r.Context(), doc, who); err != nil {
+		return err
+	}
 	result, err := s.control.Apply(r.Context(), doc, who.Name, dry)
 	if err != nil {
 		return err
 	}
 	s.write(w, http.StatusOK, result)
 	return nil
+}
+
+// mayConfigure refuses a change of plan or judge by whoever may only push
+// versions: else they could drop the gate that their version has to pass.
+func (s *Server) mayConfigure(ctx context.Context, doc []byte, who Identity) error {
+	if who.May(Configurer) {
+		return nil
+	}
+	would, err := s.control.Apply(ctx, doc, who.Name, true)
+	if err != nil {
+		return err
+	}
+	var guarded []string
+	for _, c := range would.Changes {
+		if strings.HasPrefix(c.Path, "spec.rollout.") || strings.HasPrefix(c.Path, "spec.judge.") {
+			guarded = append(guarded, fmt.Sprintf("%s: %q to %q", c.Path, c.Old, c.New))
+		}
+	}
+	if len(guarded) == 0 {
+		return nil
+	}
+	f := forbidden(who, Configurer, "changing the plan or the judge")
+	f.details = guarded
+	return f
 }
 
 func (s *Server) remove(w http.ResponseWriter, r *http.Request, who Identity) error {
@@ -216,20 +309,17 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, who Identity) error
 	if err != nil {
 		return err
 	}
-	var a engine.ActionRequest
-	dec := json.NewDecoder(strings.NewReader(string(body)))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&a); err != nil {
-		return failure{http.StatusBadRequest, "BadRequest", "the body is not an action: " + err.Error(), nil}
+	a, err := readAction(body)
+	if err != nil {
+		return err
 	}
-	need, known := needs[a.Action]
-	switch {
-	case !known:
-		return failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("`action`: %q is none of Approve, Reject, Promote, Abort, Rollback, Pause, Resume, Retry", a.Action), nil}
+	switch need := needs[a.Action]; {
 	case !who.May(need):
 		return forbidden(who, need, a.Action)
 	case a.By != "" && a.By != who.Name:
 		return failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("`by` is set from your identity (%q); state another person in `onBehalfOf`", who.Name), nil}
+	case a.Action == "Approve" && a.EvidenceDigest == "":
+		return failure{http.StatusBadRequest, "BadRequest", "`evidenceDigest` is missing: an approval names the evidence that you saw (rollout.evidence.digest of the status)", nil}
 	}
 	a.By = who.Name
 	result, err := s.control.Act(r.Context(), a)
@@ -242,6 +332,23 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request, who Identity) error
 	}
 	s.write(w, status, result)
 	return nil
+}
+
+// readAction reads one action and nothing else.
+func readAction(body []byte) (engine.ActionRequest, error) {
+	var a engine.ActionRequest
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&a); err != nil {
+		return a, failure{http.StatusBadRequest, "BadRequest", "the body is not an action: " + err.Error(), nil}
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return a, failure{http.StatusBadRequest, "BadRequest", "the body holds more than one action; send one", nil}
+	}
+	if _, known := needs[a.Action]; !known {
+		return a, failure{http.StatusBadRequest, "BadRequest", fmt.Sprintf("`action`: %q is none of Approve, Reject, Promote, Abort, Rollback, Pause, Resume, Retry", a.Action), nil}
+	}
+	return a, nil
 }
 
 func (s *Server) rollouts(w http.ResponseWriter, r *http.Request, _ Identity) error {
@@ -268,51 +375,6 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request, _ Identity) error
 	}
 	s.write(w, http.StatusOK, map[string]any{"items": items})
 	return nil
-}
-
-// events sends server-sent events: `status` now and at every change, `entry`
-// for each line of the audit.
-func (s *Server) events(w http.ResponseWriter, r *http.Request, _ Identity) error {
-	select {
-	case s.watchers <- struct{}{}:
-		defer func() { <-s.watchers }()
-	default:
-		return failure{http.StatusTooManyRequests, "TooManyWatchers", fmt.Sprintf("%d clients watch already; close one", maxWatchers), nil}
-	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Time{})
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.WriteHeader(http.StatusOK)
-	entries, cancel := s.control.Subscribe()
-	defer cancel()
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	if !send(w, rc, "status", 0, s.control.Status()) {
-		return nil
-	}
-	for {
-		select {
-		case <-r.Context().Done():
-			return nil
-		case e, open := <-entries:
-			if !open || !send(w, rc, "entry", e.Seq, e.Entry) || !send(w, rc, "status", e.Seq, s.control.Status()) {
-				return nil
-			}
-		case <-tick.C:
-			if _, err := io.WriteString(w, ": still here\n\n"); err != nil || rc.Flush() != nil {
-				return nil
-			}
-		}
-	}
-}
-
-func send(w io.Writer, rc *http.ResponseController, name string, seq uint64, v any) bool {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return false
-	}
-	_, err = fmt.Fprintf(w, "event: %s\nid: %d\ndata: %s\n\n", name, seq, data)
-	return err == nil && rc.Flush() == nil
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {

@@ -1,0 +1,27 @@
+package engine
+
+// Counters are what the data plane and the notifier counted since this process
+// began: for metrics, not for verdicts.
+type Counters struct {
+	Requests      []RequestCount
+	FellBack      uint64 // candidate failures that stable answered
+	ShadowSent    uint64
+	ShadowDropped uint64 // no room
+	Refused       uint64 // protocols that the gateway does not carry
+	TooLarge      uint64
+	Notifications []NotifyCount
+}
+
+// RequestCount counts the first answers of one revision on one arm.
+type RequestCount struct {
+	Arm, Revision string
+	Code          string // HTTP status; "none" without an answer, "gone" when the client left first
+	N             uint64
+}
+
+// NotifyCount counts what one receiver of notifications got.
+type NotifyCount struct {
+	Receiver              string // host only: the rest of the address may hold a secret
+	Sent, Failed, Dropped uint64
+	Waiting               int
+}
