@@ -42,10 +42,12 @@ func ofAttempt(e judge.Evidence, first uint32) judge.Evidence {
 // stable has served enough requests.
 func (e *Engine) input(now time.Time, all judge.Evidence) rollout.Input {
 	in := rollout.Input{Now: now, Wish: e.wish.Target, Plan: e.wish.Plan, Observed: e.observed, ReactionLag: e.cfg.Lag}
-	for _, p := range e.pending {
-		in.Actions = append(in.Actions, p.request)
-	}
 	a := e.rec.State.Attempt
+	for _, p := range e.pending {
+		r := p.request
+		r.Unseen = a != nil && r.EvidenceDigest != "" && !e.shown.has(stepOf(a), r.EvidenceDigest)
+		in.Actions = append(in.Actions, r)
+	}
 	id := ""
 	if a != nil {
 		id = a.ID + string(a.Outcome)

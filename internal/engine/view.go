@@ -29,6 +29,9 @@ func (e *Engine) Status() Status {
 	st.Traffic.RequestsPerSecond, st.Traffic.CandidatePerSecond = e.span.rate()
 	if s.Attempt != nil {
 		st.Rollout = e.rollout(s.Attempt)
+		if s.Attempt.Outcome == rollout.Running {
+			e.shown.add(stepOf(s.Attempt), st.Rollout.Evidence.Digest)
+		}
 	}
 	st.Conditions = e.conditions()
 	return st

@@ -84,6 +84,8 @@ func (t *turn) approve(a *Attempt, r ActionRequest) {
 		t.reply(r, true, AlreadyDone, fmt.Sprintf("step %s is approved or entered already", r.Step))
 	case r.Step != next:
 		t.reply(r, false, WrongStep, fmt.Sprintf("step %q is not next: the next one is %q", r.Step, next))
+	case r.Unseen:
+		t.reply(r, false, EvidenceNotShown, fmt.Sprintf("evidence %s was not shown of %s in this step, so nobody can have approved step %s on it; look again (serin status) and approve what you see", r.EvidenceDigest, a.ID, r.Step))
 	default:
 		a.Approvals = append(a.Approvals, Approval{Step: r.Step, By: r.By, OnBehalfOf: r.OnBehalfOf, At: r.At, EvidenceDigest: r.EvidenceDigest})
 		t.reply(r, true, ActionAccepted, fmt.Sprintf("step %s of %s approved by %s", r.Step, a.ID, r.By))

@@ -49,6 +49,7 @@ const (
 	NothingRuns         Reason = "NothingRuns"
 	WrongRollout        Reason = "WrongRollout"
 	WrongStep           Reason = "WrongStep"
+	EvidenceNotShown    Reason = "EvidenceNotShown"
 	NotPossibleNow      Reason = "NotPossibleNow"
 	UnknownAction       Reason = "UnknownAction"
 	stateVersion               = 1
@@ -264,6 +265,7 @@ type ActionRequest struct {
 	Reason         string
 	At             time.Time
 	EvidenceDigest string
+	Unseen         bool // nobody was shown this evidence in the present step
 }
 
 // ActionResult says what became of it.
