@@ -31,9 +31,10 @@ var allowed = map[string][]string{
 	"internal/engine":            {"internal/judge", "internal/rollout"},
 	"internal/engine/enginetest": {"internal/engine", "internal/judge", "internal/rollout"},
 	"internal/local": {
-		"internal/spec", "internal/engine", "internal/rollout", "internal/judge", "internal/observe", "internal/proxy", "internal/split", "internal/contract",
+		"internal/spec", "internal/engine", "internal/rollout", "internal/judge", "internal/observe", "internal/proxy", "internal/split", "internal/contract", "internal/notify",
 	},
 	"internal/kube":   {"api/v1alpha1", "internal/spec", "internal/engine", "internal/rollout", "internal/judge", "internal/observe", "internal/contract"},
+	"internal/notify": {"internal/engine"},
 	"internal/server": {"internal/engine", "internal/rollout", "internal/judge", "internal/report", "internal/console"},
 	"internal/cli": {
 		"api/v1alpha1", "examples/safe-driver", "internal/contract", "internal/engine", "internal/judge", "internal/lightgbm", "internal/local", "internal/observe",

@@ -51,6 +51,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 	if err := e.platform.setTraffic(trafficOf(r)); err != nil {
 		return result, err
 	}
+	e.notifier.Set(receivers(r))
 	e.text, e.document, e.resolved = text, doc, r
 	e.engine.Settle(ctx) // who waits for the rollout next must find it
 	return result, nil

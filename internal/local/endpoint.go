@@ -20,6 +20,7 @@ import (
 
 	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/notify"
 	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/proxy"
 	"github.com/serin-dev/serin/internal/rollout"
@@ -89,6 +90,7 @@ type Endpoint struct {
 	platform *platform
 	gateway  *proxy.Gateway
 	tap      *tap
+	notifier *notify.Notifier
 	stop     context.CancelFunc
 
 	mu       sync.Mutex
@@ -131,6 +133,8 @@ func (e *Endpoint) build(ctx context.Context) error {
 		return err
 	}
 	e.tap.collector.Store(collector)
+	e.notifier = notify.New(notify.Config{Endpoint: e.name, Namespace: e.resolved.Namespace, Logger: e.logger})
+	e.notifier.Set(receivers(e.resolved))
 	e.gateway = proxy.New(proxy.Config{Tap: e.tap, Logger: e.logger})
 	e.platform = newPlatform(e.self, e.gateway, e.logger, func() {
 		if e.engine != nil {
@@ -287,6 +291,7 @@ func trafficOf(r spec.Resolved) Traffic {
 func (e *Endpoint) Run(ctx context.Context, ready func(address string)) error {
 	ctx, e.stop = context.WithCancel(ctx)
 	defer e.stop()
+	defer e.tell()()
 	if err := e.begin(ctx); err != nil {
 		return err
 	}
@@ -358,6 +363,27 @@ func (e *Endpoint) Close() {
 	if c := e.tap.collector.Load(); c != nil {
 		c.Close()
 	}
+	if e.notifier != nil {
+		e.notifier.Close()
+	}
 	e.store.Close()
 	e.lock.Close()
+}
+
+// tell passes the audit on to whoever is to be notified, until the function
+// returned is called.
+func (e *Endpoint) tell() (end func()) {
+	events, unsubscribe := e.engine.Subscribe()
+	ctx, cancel := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { e.notifier.Follow(ctx, events) })
+	return func() { cancel(); following.Wait(); unsubscribe() }
+}
+
+func receivers(r spec.Resolved) []notify.Receiver {
+	var out []notify.Receiver
+	for _, n := range r.Notify {
+		out = append(out, notify.Receiver{URL: n.URL, Format: n.Format})
+	}
+	return out
 }

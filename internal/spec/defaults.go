@@ -20,6 +20,9 @@ func setDefaults(s *v1alpha1.ScoringEndpointSpec) {
 	or(&s.Scorer.Readiness.Timeout, "2m")
 	or(&s.Contract.Path, "/score")
 	or(&s.Contract.Protocol, "Auto")
+	for i := range s.Notify {
+		or(&s.Notify[i].Format, "CloudEvents")
+	}
 	t := &s.Traffic
 	if t.Hosts == nil {
 		t.Hosts = []string{"*"}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"reflect"
 	"regexp"
 	"strings"
@@ -70,6 +71,7 @@ type Resolved struct {
 	Traffic         Traffic
 	Contract        Contract
 	Readiness       Readiness
+	Notify          []v1alpha1.Notify
 }
 
 // Load reads a document: every problem at once, each with its place and remedy.
@@ -113,7 +115,7 @@ func (d *Document) For(m Mode) (Resolved, Report, error) {
 	s := d.endpoint.Spec
 	c := &checker{lines: d.lines}
 	r := Resolved{
-		Name: d.endpoint.Name, Namespace: d.endpoint.Namespace, Endpoint: d.endpoint, Plan: d.plan, Policy: d.policy, Traffic: d.traffic, Readiness: d.ready,
+		Name: d.endpoint.Name, Namespace: d.endpoint.Namespace, Endpoint: d.endpoint, Plan: d.plan, Policy: d.policy, Traffic: d.traffic, Readiness: d.ready, Notify: s.Notify,
 		Contract: Contract{s.Contract.Path, s.Contract.Protocol, s.Contract.JSONPath},
 	}
 	if m == Cluster {
@@ -151,7 +153,6 @@ func (d *Document) local(c *checker, r *Resolved) {
 	unused(s.Scaling != v1alpha1.Scaling{}, "spec.scaling")
 	unused(c.written("spec.traffic.hosts"), "spec.traffic.hosts")
 	unused(s.Traffic.Gateway != "", "spec.traffic.gateway")
-	unused(len(s.Notify) > 0, "spec.notify")
 }
 
 func (d *Document) cluster(c *checker) {
@@ -231,10 +232,23 @@ func Diff(old, new *Document) []Change {
 	var out []Change
 	for _, p := range paths {
 		if a[p] != b[p] {
-			out = append(out, Change{Path: p, Old: a[p], New: b[p], NewVersion: NewVersion(p)})
+			out = append(out, Change{Path: p, Old: shown(p, a[p]), New: shown(p, b[p]), NewVersion: NewVersion(p)})
 		}
 	}
 	return out
+}
+
+// shown leaves out what must not be seen: the address of a receiver is often a
+// secret, all but its host.
+func shown(path, value string) string {
+	if !strings.HasPrefix(path, "spec.notify[") || !strings.HasSuffix(path, ".url") || value == "" {
+		return value
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return "…"
+	}
+	return u.Scheme + "://" + u.Host + "/…"
 }
 
 // NewVersion reports whether a change of the field starts a rollout.

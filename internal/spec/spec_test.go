@@ -141,11 +141,33 @@ func TestFieldsOfTheOtherModeAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, report, err := d.For(Local)
-	if err != nil || len(report.Lines()) != 4 {
-		t.Errorf("notes %q, error %v; want 4 notes", report.Lines(), err)
+	if err != nil || len(report.Lines()) != 3 {
+		t.Errorf("notes %q, error %v; want 3 notes", report.Lines(), err)
 	}
 	if _, _, err := d.For(Cluster); err == nil || !strings.Contains(err.Error(), "spec.scorer.image") {
 		t.Errorf("error %v, want one that names spec.scorer.image", err)
+	}
+}
+
+func TestReceiversOfNotifications(t *testing.T) {
+	load := func(url string) *Document {
+		d, _, err := Load(fmt.Appendf(nil, good, "  notify: [{url: \""+url+"\"}]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	a, b := load("https://example.com/hook/secret1"), load("https://example.com/hook/secret2")
+	r, _, err := a.For(Local)
+	if err != nil || len(r.Notify) != 1 || r.Notify[0].URL != "https://example.com/hook/secret1" || r.Notify[0].Format != "CloudEvents" {
+		t.Errorf("receivers %+v (%v), want the one written, with format CloudEvents", r.Notify, err)
+	}
+	changes := Diff(a, b)
+	if len(changes) != 1 || changes[0].NewVersion {
+		t.Errorf("changes %+v, want the address alone, and no new version", changes)
+	}
+	if text := fmt.Sprint(changes); strings.Contains(text, "secret") || !strings.Contains(text, "example.com") {
+		t.Errorf("changes %s: want the host, and nothing that may be a secret", text)
 	}
 }
 
