@@ -3,56 +3,71 @@ package rollout
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
-// act answers the actions that were asked for, each once.
+// act answers the actions that were asked for, each once. What comes after a
+// transition waits for the next call.
 func (t *turn) act() {
 	for _, r := range t.in.Actions {
-		if slices.Contains(t.s.Processed, r.ID) {
-			t.reply(r, true, AlreadyDone, "this action was answered before")
+		if t.d.Transition {
+			return
+		}
+		if i := slices.IndexFunc(t.s.Processed, func(p Answered) bool { return p.ID == r.ID }); i >= 0 {
+			t.again(r, t.s.Processed[i])
 			continue
 		}
-		t.s.Processed = append(t.s.Processed, r.ID)
-		t.s.Processed = t.s.Processed[max(0, len(t.s.Processed)-mostProcessed):]
 		t.actOn(r)
+		given := t.d.ActionResults[len(t.d.ActionResults)-1]
+		done := Answered{ID: r.ID}
+		if !given.Accepted {
+			done.Refused = given.Reason
+		}
+		t.s.Processed = append(t.s.Processed, done)
+		t.s.Processed = t.s.Processed[max(0, len(t.s.Processed)-mostProcessed):]
 	}
+}
+
+// again answers an action that was answered before: a crash may repeat it.
+func (t *turn) again(r ActionRequest, before Answered) {
+	if before.Refused != "" {
+		t.reply(r, false, before.Refused, "this action was refused before; to try again, ask anew")
+		return
+	}
+	t.reply(r, true, AlreadyDone, "this action was carried out before")
 }
 
 func (t *turn) reply(r ActionRequest, accepted bool, reason Reason, message string) {
 	t.d.ActionResults = append(t.d.ActionResults, ActionResult{ID: r.ID, Accepted: accepted, Reason: reason, Message: message})
 }
 
+var actionKinds = []ActionKind{Approve, Reject, Pause, Resume, Promote, Abort, Rollback, Retry}
+
 func (t *turn) actOn(r ActionRequest) {
-	if t.s.Attempt != nil && r.Rollout != "" && r.Rollout != t.s.Attempt.ID {
-		t.reply(r, false, WrongRollout, fmt.Sprintf("rollout %q is not the present one, which is %q", r.Rollout, t.s.Attempt.ID))
-		return
-	}
-	switch r.Kind {
-	case Rollback:
-		t.rollback(r)
-		return
-	case Retry:
-		t.retry(r)
-		return
-	}
 	a := t.running()
-	if a == nil {
-		t.reply(r, false, NothingRuns, t.nothingRuns(r))
-		return
-	}
-	switch r.Kind {
-	case Approve:
-		t.approve(a, r)
-	case Reject:
-		t.stopBy(r, Rejected, RejectedByPerson, fmt.Sprintf("rejected by %s%s", r.By, why(r)))
-	case Abort:
-		t.stopBy(r, Aborted, AbortedByPerson, fmt.Sprintf("aborted by %s%s", r.By, why(r)))
-	case Pause, Resume:
-		t.pause(a, r)
-	case Promote:
-		t.promoteBy(a, r)
-	default:
+	switch {
+	case !slices.Contains(actionKinds, r.Kind):
 		t.reply(r, false, UnknownAction, fmt.Sprintf("%q is no action: use Approve, Reject, Pause, Resume, Promote, Abort, Rollback or Retry", r.Kind))
+	case t.s.Attempt != nil && r.Rollout != "" && r.Rollout != t.s.Attempt.ID:
+		t.reply(r, false, WrongRollout, fmt.Sprintf("rollout %q is not the present one, which is %q", r.Rollout, t.s.Attempt.ID))
+	case r.Kind == Rollback:
+		t.rollback(r)
+	case r.Kind == Retry:
+		t.retry(r)
+	case a == nil:
+		t.reply(r, false, NothingRuns, t.nothingRuns(r))
+	case r.Kind == Promote:
+		t.promoteBy(a, r)
+	case r.Kind == Abort:
+		t.stopBy(a, r, Ending{Aborted, AbortedByPerson, fmt.Sprintf("aborted by %s%s", r.By, why(r))})
+	case r.Kind == Reject:
+		t.stopBy(a, r, Ending{Rejected, RejectedByPerson, fmt.Sprintf("rejected by %s%s", r.By, why(r))})
+	case t.s.Stable == nil:
+		t.reply(r, false, NotPossibleNow, fmt.Sprintf("the first version %s serves as soon as it is ready: there is no step to %s; serin abort stops it", a.To.Version, r.Kind))
+	case r.Kind == Approve:
+		t.approve(a, r)
+	default:
+		t.pause(a, r)
 	}
 }
 
@@ -73,6 +88,7 @@ func why(r ActionRequest) string {
 // approve lets the rollout enter the next step, and no other.
 func (t *turn) approve(a *Attempt, r ActionRequest) {
 	next := t.nextName(a)
+	over, _ := t.overtime(a)
 	if r.Step == "" {
 		r.Step = next
 	}
@@ -82,6 +98,10 @@ func (t *turn) approve(a *Attempt, r ActionRequest) {
 		t.reply(r, false, WrongStep, fmt.Sprintf("the plan has no step %q; the next one is %q", r.Step, next))
 	case index <= a.Step || slices.ContainsFunc(a.Approvals, func(x Approval) bool { return x.Step == r.Step }):
 		t.reply(r, true, AlreadyDone, fmt.Sprintf("step %s is approved or entered already", r.Step))
+	case a.Ending != nil:
+		t.reply(r, false, NotPossibleNow, t.waitsForStable(*a.Ending))
+	case over != "":
+		t.reply(r, false, NotPossibleNow, fmt.Sprintf("the time of %s is over (%s): it does not move by itself any more; serin promote or serin abort ends it", a.ID, over))
 	case r.Step != next:
 		t.reply(r, false, WrongStep, fmt.Sprintf("step %q is not next: the next one is %q", r.Step, next))
 	case r.Unseen:
@@ -92,13 +112,22 @@ func (t *turn) approve(a *Attempt, r ActionRequest) {
 	}
 }
 
-func (t *turn) stopBy(r ActionRequest, outcome Outcome, reason Reason, message string) {
-	if t.s.Stable != nil && t.s.Routing.WeightBP > 0 && !t.status(t.s.Stable).Ready && t.status(t.s.Candidate).Ready {
-		t.reply(r, false, StableNotReady, fmt.Sprintf("stable %s has no ready scorer to take the traffic back; mend it, or promote", t.s.Stable.Name))
+// stopBy ends the attempt for a person; it works with a broken stable too, but
+// does not take traffic away from the only version that serves.
+func (t *turn) stopBy(a *Attempt, r ActionRequest, e Ending) {
+	if a.Ending != nil {
+		t.reply(r, true, AlreadyDone, a.ID+" "+t.waitsForStable(*a.Ending))
 		return
 	}
-	t.end(outcome, reason, message, true)
-	t.reply(r, true, ActionAccepted, message+": all traffic goes to stable")
+	t.end(e)
+	switch {
+	case a.Ending != nil:
+		t.reply(r, true, ActionAccepted, a.ID+" "+t.waitsForStable(e))
+	case t.s.Stable == nil:
+		t.reply(r, true, ActionAccepted, e.Message+": nothing is served")
+	default:
+		t.reply(r, true, ActionAccepted, e.Message+": all traffic goes to stable")
+	}
 }
 
 func (t *turn) pause(a *Attempt, r ActionRequest) {
@@ -115,13 +144,23 @@ func (t *turn) pause(a *Attempt, r ActionRequest) {
 	}
 }
 
-// promoteBy skips steps and evidence; a candidate that is not ready is refused.
+// promoteBy skips steps, evidence and freezes, and says so; a candidate that could
+// not carry the traffic is refused.
 func (t *turn) promoteBy(a *Attempt, r ActionRequest) {
-	if !t.status(t.s.Candidate).Ready {
+	st := t.status(t.s.Candidate)
+	need := capacity(fullWeight, t.status(t.s.Stable).ReadyReplicas)
+	switch {
+	case !st.Ready:
 		t.reply(r, false, CandidateNotReady, fmt.Sprintf("version %s has no ready scorer: it cannot take the traffic", a.To.Version))
+		return
+	case max(st.ReadyReplicas, 1) < need:
+		t.reply(r, false, WaitingForCapacity, fmt.Sprintf("version %s has %d ready scorers, all traffic needs %d as stable has", a.To.Version, st.ReadyReplicas, need))
 		return
 	}
 	message := fmt.Sprintf("version %s promoted by %s without waiting for evidence%s", a.To.Version, r.By, why(r))
+	if frozen, until := t.frozen(); frozen {
+		message += fmt.Sprintf(" (in spite of the freeze until %s)", until.Format(time.RFC3339))
+	}
 	t.promote(PromotedByPerson, message)
 	t.reply(r, true, ActionAccepted, message)
 }

@@ -12,7 +12,7 @@ import (
 // approval comes last, so that who approves sees a step that is otherwise ready;
 // approvalOnly tells that nothing else is missing.
 func (t *turn) gates(a *Attempt, p PlanStep) (g *gate, approvalOnly bool) {
-	checks := []func(*Attempt, PlanStep) *gate{t.readyGate, t.stableGate, t.pauseGate, t.freezeGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.shadowGate, t.harmGate, t.promoteGate}
+	checks := []func(*Attempt, PlanStep) *gate{t.pauseGate, t.readyGate, t.stableGate, t.freezeGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.shadowGate, t.harmGate, t.promoteGate}
 	for _, check := range checks {
 		if g := check(a, p); g != nil {
 			return g, false
@@ -29,9 +29,9 @@ func (t *turn) readyGate(a *Attempt, p PlanStep) *gate {
 	if !st.Ready {
 		return &gate{CandidateNotReady, fmt.Sprintf("version %s is not ready (%s of %s)%s", a.To.Version, a.NotReadyFor.Round(time.Second), a.Plan.ProgressDeadline, because(st.Failure))}
 	}
-	need := capacity(max(p.WeightBP, p.ShadowBP/fullWeight), t.status(t.s.Stable).ReadyReplicas)
+	need := capacity(max(p.WeightBP, p.ShadowBP), t.status(t.s.Stable).ReadyReplicas)
 	if have := max(st.ReadyReplicas, 1); have < need {
-		return &gate{WaitingForCapacity, fmt.Sprintf("step %s needs %d ready scorers of version %s, %d are", p.Name, need, a.To.Version, have)}
+		return &gate{WaitingForCapacity, fmt.Sprintf("step %s needs %d ready scorers of version %s; ready: %d", p.Name, need, a.To.Version, have)}
 	}
 	return nil
 }
@@ -133,10 +133,14 @@ func (t *turn) harmGate(a *Attempt, p PlanStep) *gate {
 	}
 	v := t.in.Verdict
 	harm := judge.HarmOfNext(v.ExtraErrorRate, t.in.TotalRPS*float64(p.WeightBP)/fullWeight, t.in.ReactionLag.Seconds(), p.WeightBP)
-	if harm > a.Plan.HarmBudget {
-		return &gate{HarmBudgetExceeded, fmt.Sprintf("step %s could cost up to %.0f extra failed requests, rollout.harmBudget is %.0f: the candidate's extra error rate is only known to be below %.2f %% so far; more requests narrow it", p.Name, harm, a.Plan.HarmBudget, 100*v.ExtraErrorRate)}
+	if harm <= a.Plan.HarmBudget {
+		return nil
 	}
-	return nil
+	remedy := fmt.Sprintf("the candidate's extra error rate is only known to be below %.2f %% so far; more requests narrow it", 100*v.ExtraErrorRate)
+	if least := judge.HarmOfNext(0, 0, 0, p.WeightBP); least > a.Plan.HarmBudget {
+		remedy = fmt.Sprintf("the judge has to see about %.0f before it acts there, so this step cannot be entered; apply the version anew with a greater budget, or serin promote", least)
+	}
+	return &gate{HarmBudgetExceeded, fmt.Sprintf("step %s could cost up to %.0f extra failed requests, rollout.harmBudget is %.0f: %s", p.Name, harm, a.Plan.HarmBudget, remedy)}
 }
 
 func (t *turn) promoteGate(_ *Attempt, p PlanStep) *gate {

@@ -11,6 +11,9 @@ import (
 // move takes the running attempt forward, holds it, or reverts it.
 func (t *turn) move() {
 	a := t.running()
+	if t.d.Transition {
+		return
+	}
 	if a == nil {
 		if t.s.Stable != nil && t.d.Reason == "" {
 			t.say(judge.Hold, UpToDate, fmt.Sprintf("version %s is in production", t.s.Stable.Version))
@@ -20,9 +23,9 @@ func (t *turn) move() {
 	switch {
 	case t.s.Stable == nil:
 		t.first(a)
+	case a.Ending != nil:
+		t.carryOut(a)
 	case t.reverts(a):
-	case a.Step < 0:
-		t.tryEnter(a)
 	default:
 		t.keepFlags(a)
 		t.tryEnter(a)
@@ -37,9 +40,9 @@ func (t *turn) first(a *Attempt) {
 	case st.Ready:
 		t.promote(FirstVersion, fmt.Sprintf("first version %s is ready and serves all requests; there was no production version to compare it with, so it was not judged", a.To.Version))
 	case st.CrashLooping:
-		t.end(Reverted, CrashLoop, fmt.Sprintf("first version %s crash-loops (%d restarts): %s; nothing is served. Apply a version that starts", a.To.Version, st.Restarts, orUnknown(st.Failure)), true)
+		t.end(Ending{Reverted, CrashLoop, fmt.Sprintf("first version %s crash-loops (%d restarts): %s; nothing is served. Apply a version that starts", a.To.Version, st.Restarts, orUnknown(st.Failure))})
 	case a.NotReadyFor >= a.Plan.ProgressDeadline:
-		t.end(Reverted, ProgressDeadline, fmt.Sprintf("first version %s was not ready within %s: %s; nothing is served", a.To.Version, a.Plan.ProgressDeadline, orUnknown(st.Failure)), true)
+		t.end(Ending{Reverted, ProgressDeadline, fmt.Sprintf("first version %s was not ready within %s: %s; nothing is served", a.To.Version, a.Plan.ProgressDeadline, orUnknown(st.Failure))})
 	default:
 		t.say(judge.Hold, Starting, fmt.Sprintf("waiting for the first version %s to become ready (%s of %s)", a.To.Version, a.NotReadyFor.Round(time.Second), a.Plan.ProgressDeadline))
 	}
@@ -52,51 +55,63 @@ func orUnknown(failure string) string {
 	return failure
 }
 
+// carryOut ends the attempt as decided, once stable can take the traffic back.
+func (t *turn) carryOut(a *Attempt) {
+	a.AtGate = false
+	t.keepFlags(a)
+	if t.onlyCandidateServes() {
+		t.say(judge.Hold, StableNotReady, t.waitsForStable(*a.Ending))
+		return
+	}
+	t.finish(*a.Ending)
+}
+
 // reverts reverts the attempt if it must be: also at a gate, in a pause, in a freeze.
 func (t *turn) reverts(a *Attempt) bool {
 	st, v := t.status(t.s.Candidate), t.in.Verdict
-	exposed := t.s.Routing.WeightBP > 0 && t.s.Routing.Candidate == t.s.Candidate.Name
-	stableDown := !t.status(t.s.Stable).Ready
 	switch {
 	case st.CrashLooping:
-		t.revert(CrashLoop, fmt.Sprintf("version %s crash-loops (%d restarts): %s", a.To.Version, st.Restarts, orUnknown(st.Failure)), exposed && stableDown)
+		t.end(Ending{Reverted, CrashLoop, fmt.Sprintf("version %s crash-loops (%d restarts): %s", a.To.Version, st.Restarts, orUnknown(st.Failure))})
 	case a.NotReadyFor >= a.Plan.ProgressDeadline:
-		t.revert(ProgressDeadline, fmt.Sprintf("version %s was not ready for %s in all: %s", a.To.Version, a.Plan.ProgressDeadline, orUnknown(st.Failure)), exposed && stableDown)
+		t.end(Ending{Reverted, ProgressDeadline, fmt.Sprintf("version %s was not ready for %s in all: %s", a.To.Version, a.Plan.ProgressDeadline, orUnknown(st.Failure))})
 	case a.Step >= 0 && v.Action == judge.Revert:
-		t.revert(v.Reason, v.Message, exposed && stableDown && st.Ready)
+		t.end(Ending{Reverted, v.Reason, v.Message})
 	default:
 		return t.timedOut(a)
 	}
 	return true
 }
 
-// revert ends the attempt, unless stable could not take the traffic back.
-func (t *turn) revert(reason Reason, message string, cannot bool) {
-	if cannot {
-		t.say(judge.Hold, StableNotReady, fmt.Sprintf("would revert (%s: %s), but stable %s has no ready scorer: holding the weights. Mend stable, or serin promote", reason, message, t.s.Stable.Name))
-		return
-	}
-	t.end(Reverted, reason, message, true)
-}
-
 // timedOut carries out onTimeout: Revert ends the attempt, Hold says so for ever.
 func (t *turn) timedOut(a *Attempt) bool {
-	reason, what := Reason(""), ""
-	switch {
-	case a.Plan.MaxDuration > 0 && a.JudgedFor >= a.Plan.MaxDuration:
-		reason, what = MaxDurationReached, fmt.Sprintf("%s of judging passed without a decision: %s", a.Plan.MaxDuration, t.in.Verdict.Message)
-	case a.Plan.ApprovalTimeout > 0 && a.GateFor >= a.Plan.ApprovalTimeout:
-		reason, what = ApprovalTimedOut, fmt.Sprintf("nobody approved step %s within %s", t.nextName(a), a.Plan.ApprovalTimeout)
-	default:
+	reason, what := t.overtime(a)
+	if reason == "" {
 		return false
 	}
 	if a.Plan.OnTimeout == TimeoutRevert {
-		t.end(Reverted, reason, what, true)
+		t.end(Ending{Reverted, reason, what})
 		return true
 	}
 	t.keepFlags(a)
-	t.say(judge.Hold, reason, what+". Holding the weights; end it with serin promote or serin abort")
+	a.AtGate = false
+	what += ". Holding the weights; end it with serin promote or serin abort"
+	if a.TimedOut == "" {
+		a.TimedOut = reason
+		t.note(judge.Hold, reason, what)
+	}
+	t.say(judge.Hold, reason, what)
 	return true
+}
+
+// overtime says which of the rollout's times is over, if one is.
+func (t *turn) overtime(a *Attempt) (Reason, string) {
+	switch {
+	case a.Plan.MaxDuration > 0 && a.JudgedFor >= a.Plan.MaxDuration:
+		return MaxDurationReached, fmt.Sprintf("%s of judging passed without a decision: %s", a.Plan.MaxDuration, t.in.Verdict.Message)
+	case a.Plan.ApprovalTimeout > 0 && a.GateFor >= a.Plan.ApprovalTimeout:
+		return ApprovalTimedOut, fmt.Sprintf("nobody approved step %s within %s", t.nextName(a), a.Plan.ApprovalTimeout)
+	}
+	return "", ""
 }
 
 func (t *turn) nextName(a *Attempt) string {
@@ -140,32 +155,22 @@ func (t *turn) tryEnter(a *Attempt) {
 	}
 	p := a.Plan.Steps[next]
 	g, approvalOnly := t.gates(a, p)
-	if g == nil {
-		a.GateFor = 0
-		if p.WeightBP == fullWeight {
-			t.promote(AllRequiredPass, fmt.Sprintf("version %s promoted: %s", a.To.Version, t.in.Verdict.Message))
-			return
-		}
+	a.AtGate = approvalOnly
+	switch {
+	case g == nil && p.WeightBP == fullWeight:
+		t.promote(AllRequiredPass, fmt.Sprintf("version %s promoted: %s", a.To.Version, t.in.Verdict.Message))
+	case g == nil:
 		t.enter(a, next)
-		return
+	case approvalOnly && a.Asked != p.Name:
+		a.Asked = p.Name
+		t.note(judge.Hold, g.reason, g.message)
+	default:
+		t.say(judge.Hold, g.reason, g.message)
 	}
-	if approvalOnly {
-		a.GateFor += t.tick()
-	} else {
-		a.GateFor = 0
-	}
-	t.say(judge.Hold, g.reason, g.message)
-}
-
-func (t *turn) tick() time.Duration {
-	if t.s.TickedAt.IsZero() {
-		return 0
-	}
-	return min(max(t.in.Now.Sub(t.s.TickedAt), 0), longestTick)
 }
 
 func (t *turn) enter(a *Attempt, next int) {
-	a.Step, a.StepFor, a.NotReadyFor = next, 0, 0
+	a.Step, a.StepFor, a.NotReadyFor, a.GateFor = next, 0, 0, 0
 	t.route(t.routing(a, next))
 	p := a.Plan.Steps[next]
 	what := fmt.Sprintf("%s of requests to version %s", percent(p.WeightBP), a.To.Version)
@@ -179,23 +184,24 @@ func (t *turn) enter(a *Attempt, next int) {
 func (t *turn) promote(reason Reason, message string) {
 	a, c := t.s.Attempt, *t.s.Candidate
 	a.Outcome, a.Reason, a.Message, a.EndedAt, a.Step = Promoted, reason, message, t.in.Now, len(a.Plan.Steps)-1
+	a.Ending, a.AtGate = nil, false
 	old := t.s.Stable
 	t.drop(&t.s.Previous)
 	t.s.Stable, t.s.Candidate = &c, nil
 	t.route(Routing{Rollout: a.ID, Step: a.Step, Stable: c.Name})
 	t.actions = append(t.actions, PromoteRevision{c})
 	if old != nil {
-		k := &Kept{Revision: *old, Until: t.in.Now.Add(a.Plan.KeepOld)}
-		t.s.Previous = k
+		t.s.Previous = &Kept{Revision: *old, Until: t.in.Now.Add(a.Plan.KeepOld)}
 	}
 	t.note(judge.Advance, reason, message)
 }
 
 // bake watches the promoted version while the old one is still kept: there is no
-// control arm any more, so only total breakage and crash loops count.
+// control arm any more, so only total breakage and crash loops count. Failures
+// from before its routes were in force are the old version's.
 func (t *turn) bake() {
 	a := t.s.Attempt
-	if t.s.Previous == nil || t.s.Stable == nil || a == nil || a.Outcome != Promoted || !t.status(&t.s.Previous.Revision).Ready {
+	if t.d.Transition || !t.inForce() || t.s.Previous == nil || t.s.Stable == nil || a == nil || a.Outcome != Promoted || !t.status(&t.s.Previous.Revision).Ready {
 		return
 	}
 	st := t.status(t.s.Stable)
@@ -219,12 +225,13 @@ func broken(w judge.Window) bool {
 // swapBack makes the kept version stable again: one change of routes.
 func (t *turn) swapBack(outcome Outcome, reason Reason, message string) {
 	a, bad, old := t.s.Attempt, *t.s.Stable, t.s.Previous.Revision
-	a.Outcome, a.Reason, a.Message, a.EndedAt = outcome, reason, message, t.in.Now
-	t.s.Stable, t.s.Previous = &old, nil
+	if a.To.Name == bad.Name { // else a later attempt has its own outcome already
+		a.Outcome, a.Reason, a.Message, a.EndedAt = outcome, reason, message, t.in.Now
+	}
 	t.drop(&t.s.Failed)
-	t.s.Failed = &Kept{Revision: bad, Until: t.in.Now.Add(a.Plan.KeepFailed), Failed: true}
+	t.s.Stable, t.s.Previous = &old, nil
 	t.block(bad.Digest)
-	t.route(Routing{Rollout: a.ID, Step: a.Step, Stable: old.Name, Candidate: bad.Name})
+	t.setAside(a, bad, a.Plan.KeepFailed)
 	t.actions = append(t.actions, PromoteRevision{old})
 	t.note(judge.Revert, reason, message)
 }

@@ -2,18 +2,24 @@ package rollout
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/serin-dev/serin/internal/judge"
 )
 
 // Step decides what happens next. It changes neither argument; the same input
-// gives the same output. The actions are to be taken after the state is recorded.
+// gives the same output. The actions are to be taken, in their order, after the
+// state is recorded. At most one transition and one change of routes happen in a
+// call, so that each is recorded for itself: actions asked for that are not
+// answered, and whatever else is due, wait for the next call.
 func Step(state State, in Input) (State, []Action, Decision) {
-	t := &turn{s: state.clone(), in: in}
+	t := &turn{s: state.clone(), in: in, was: state.Routing}
 	if in.Observed.StateUnreadable || state.Version != stateVersion {
-		t.say(judge.Hold, StateUnreadable, "the recorded state cannot be read: holding the last weights; restore the record")
+		t.unreadable()
 		return state, nil, t.d
 	}
 	t.elapse()
@@ -24,7 +30,32 @@ func Step(state State, in Input) (State, []Action, Decision) {
 	t.expire()
 	t.ensure()
 	t.s.TickedAt = in.Now
+	slices.SortStableFunc(t.actions, func(a, b Action) int { return rank(a) - rank(b) })
 	return t.s, t.actions, t.d
+}
+
+// unreadable holds the last weights: what is not known cannot be decided on, and
+// an answer that cannot be recorded would be given twice.
+func (t *turn) unreadable() {
+	const message = "the recorded state cannot be read: holding the last weights; restore the record"
+	t.say(judge.Hold, StateUnreadable, message)
+	for _, r := range t.in.Actions {
+		t.reply(r, false, StateUnreadable, message+", then ask again")
+	}
+}
+
+// rank orders the actions of one call: nothing is routed to before it was asked
+// to start, nothing stops before the routes have left it.
+func rank(a Action) int {
+	switch a.(type) {
+	case StartRevision:
+		return 0
+	case SetRouting:
+		return 1
+	case PromoteRevision:
+		return 2
+	}
+	return 3
 }
 
 // Restore returns the actions that bring a platform that knows nothing back to
@@ -35,21 +66,15 @@ func Restore(s State) []Action {
 		actions = append(actions, StartRevision{r})
 	}
 	if s.Stable != nil {
-		actions = append(actions, SetRouting{s.Routing})
+		actions = append(actions, SetRouting{s.Routing}, PromoteRevision{*s.Stable})
 	}
 	return actions
 }
 
 // Ended returns the attempt that ended between two states, or nil.
 func Ended(before, after State) *Attempt {
-	a := after.Attempt
-	if b := before.Attempt; b != nil && b.Outcome == Running && a != nil && a.ID != b.ID {
-		superseded := *b
-		superseded.Outcome, superseded.Reason = Superseded, SupersededByVersion
-		superseded.Message, superseded.EndedAt = "a newer version was applied", a.StartedAt
-		return &superseded
-	}
-	if a == nil || a.Outcome == Running || before.Attempt != nil && before.Attempt.ID == a.ID && before.Attempt.Outcome == a.Outcome {
+	a, b := after.Attempt, before.Attempt
+	if a == nil || a.Outcome == Running || b != nil && b.ID == a.ID && b.Outcome == a.Outcome {
 		return nil
 	}
 	return a
@@ -59,6 +84,7 @@ func Ended(before, after State) *Attempt {
 type turn struct {
 	s       State
 	in      Input
+	was     Routing // when the turn began
 	actions []Action
 	d       Decision
 }
@@ -70,7 +96,7 @@ func (s State) clone() State {
 	c.Blocked, c.Processed = slices.Clone(s.Blocked), slices.Clone(s.Processed)
 	if s.Attempt != nil {
 		a := *s.Attempt
-		a.From = copied(a.From)
+		a.From, a.Ending = copied(a.From), copied(a.Ending)
 		a.Approvals, a.History = slices.Clone(a.Approvals), slices.Clone(a.History)
 		a.Plan.Steps, a.Plan.Freeze = slices.Clone(a.Plan.Steps), slices.Clone(a.Plan.Freeze)
 		c.Attempt = &a
@@ -134,36 +160,45 @@ func (t *turn) status(r *Revision) RevisionStatus {
 	return t.in.Observed.Revisions[r.Name]
 }
 
-// route asks for routes; the epoch grows when the rules change.
+// route asks for routes; the epoch grows, by one in a turn, when the rules change.
 func (t *turn) route(r Routing) {
-	r.Epoch = t.s.Routing.Epoch
-	if r.sameRules(t.s.Routing) {
-		return
+	r.Epoch = t.was.Epoch
+	if !r.sameRules(t.was) {
+		r.Epoch++
 	}
-	r.Epoch++
 	t.s.Routing = r
-	t.actions = append(t.actions, SetRouting{r})
 }
 
-// elapse lets the attempt's clocks grow by the time since the last call. A gap
-// longer than a tick can be was a stop or a clock that jumped: not counted.
+// tick is the time since the last call. A gap longer than a tick can be was a
+// stop or a clock that jumped: not counted.
+func (t *turn) tick() time.Duration {
+	if t.s.TickedAt.IsZero() {
+		return 0
+	}
+	return min(max(t.in.Now.Sub(t.s.TickedAt), 0), longestTick)
+}
+
+// elapse lets the attempt's clocks grow by the time since the last call.
 func (t *turn) elapse() {
 	a := t.running()
-	if a == nil || t.s.TickedAt.IsZero() {
+	if a == nil {
 		return
 	}
-	dt := min(max(t.in.Now.Sub(t.s.TickedAt), 0), longestTick)
+	dt := t.tick()
 	if t.status(t.s.Candidate).Ready || a.ReadyFor > 0 {
 		a.ReadyFor += dt
 	}
 	if !t.status(t.s.Candidate).Ready {
 		a.NotReadyFor += dt
 	}
+	if a.AtGate {
+		a.GateFor += dt
+	}
 	if a.Step < 0 || !t.inForce() || a.Paused {
 		return
 	}
 	a.StepFor += dt
-	if frozen, _ := t.frozen(); !frozen && a.GateFor == 0 {
+	if frozen, _ := t.frozen(); !frozen && !a.AtGate {
 		a.JudgedFor += dt
 	}
 }
@@ -180,31 +215,27 @@ func (t *turn) frozen() (bool, time.Time) {
 }
 
 // begin starts an attempt when the document asks for a version that is neither
-// in production nor on trial, and has not failed before.
+// in production nor on trial, and has not failed before. What is on trial ends
+// first; the new attempt begins in the next call.
 func (t *turn) begin() {
-	w := t.in.Wish
-	if w.Digest == "" {
+	w, a := t.in.Wish, t.running()
+	if w.Digest == "" || t.d.Transition || a != nil && a.To.Digest == w.Digest {
 		return
 	}
-	a := t.running()
+	stable, failed := t.s.Stable != nil && t.s.Stable.Digest == w.Digest, slices.Contains(t.s.Blocked, w.Digest)
 	switch {
-	case a != nil && a.To.Digest == w.Digest:
-		return
-	case t.s.Stable != nil && t.s.Stable.Digest == w.Digest:
-		if a != nil {
-			t.end(Superseded, SupersededByVersion, fmt.Sprintf("the document asks for version %s again, which is in production", t.s.Stable.Version), false)
-		}
-		return
-	case slices.Contains(t.s.Blocked, w.Digest):
-		if a != nil {
-			t.end(Superseded, SupersededByVersion, fmt.Sprintf("the document asks for version %s, which failed before", w.Version), false)
-		}
-		t.say(judge.Hold, VersionFailedBefore, fmt.Sprintf("version %s failed before and is not tried again by itself: serin retry, or apply another version", w.Version))
-		return
+	case a != nil && stable:
+		t.end(Ending{Superseded, SupersededByVersion, fmt.Sprintf("the document asks for version %s again, which is in production", t.s.Stable.Version)})
+	case a != nil && failed:
+		t.end(Ending{Superseded, SupersededByVersion, fmt.Sprintf("the document asks for version %s, which failed before", w.Version)})
 	case a != nil:
-		t.end(Superseded, SupersededByVersion, fmt.Sprintf("version %s was applied while version %s was on trial", w.Version, a.To.Version), false)
+		t.end(Ending{Superseded, SupersededByVersion, fmt.Sprintf("version %s was applied while version %s was on trial", w.Version, a.To.Version)})
+	case stable:
+	case failed:
+		t.say(judge.Hold, VersionFailedBefore, fmt.Sprintf("version %s was reverted, rejected or aborted before and is not tried again by itself: serin retry, or apply another version", w.Version))
+	default:
+		t.start(w)
 	}
-	t.start(w)
 }
 
 func (t *turn) start(w Wish) {
@@ -236,34 +267,59 @@ func (t *turn) drop(k **Kept) {
 	*k = nil
 }
 
-// end ends the attempt without promotion: routes first, then the candidate.
-func (t *turn) end(outcome Outcome, reason Reason, message string, block bool) {
+// end ends the attempt without promotion. While the candidate serves and stable
+// has no ready scorer, taking the traffic back would only do harm: then the end is
+// decided all the same, and carried out as soon as it helps.
+func (t *turn) end(e Ending) {
 	a := t.s.Attempt
-	a.Outcome, a.Reason, a.Message, a.EndedAt = outcome, reason, message, t.in.Now
-	c := *t.s.Candidate
-	keep := a.Plan.KeepFailed > 0 && outcome != Superseded && t.s.Stable != nil
-	r := Routing{Rollout: a.ID, Step: a.Step}
-	if t.s.Stable != nil {
-		r.Stable = t.s.Stable.Name
+	switch {
+	case a.Ending != nil:
+	case t.onlyCandidateServes():
+		a.Ending = &e
+		t.note(judge.Hold, StableNotReady, t.waitsForStable(e))
+	default:
+		t.finish(e)
 	}
-	if keep {
-		r.Candidate, r.HandOver = c.Name, true
-	}
-	t.route(r)
+}
+
+func (t *turn) waitsForStable(e Ending) string {
+	return fmt.Sprintf("ends %s (%s) as soon as stable %s has a ready scorer to take the traffic back; mend it, or serin promote", e.Outcome, e.Message, t.s.Stable.Name)
+}
+
+func (t *turn) onlyCandidateServes() bool {
+	return t.s.Routing.WeightBP > 0 && !t.status(t.s.Stable).Ready && t.status(t.s.Candidate).Ready
+}
+
+// finish takes the traffic back to stable; then the candidate is set aside.
+func (t *turn) finish(e Ending) {
+	a, c := t.s.Attempt, *t.s.Candidate
+	a.Outcome, a.Reason, a.Message, a.EndedAt, a.Ending = e.Outcome, e.Reason, e.Message, t.in.Now, nil
 	t.s.Candidate = nil
-	if keep {
-		t.s.Failed = &Kept{Revision: c, Until: t.in.Now.Add(a.Plan.KeepFailed), Failed: true}
+	action, keep := judge.Revert, a.Plan.KeepFailed
+	if e.Outcome == Superseded {
+		action, keep = judge.Hold, 0
+	} else {
+		t.block(c.Digest)
+	}
+	if t.s.Stable == nil {
+		t.actions = append(t.actions, StopRevision{c})
+	} else {
+		t.setAside(a, c, keep)
+	}
+	t.note(action, e.Reason, e.Message)
+}
+
+// setAside routes everything to stable; c stays for debugging, by header only, or
+// stops.
+func (t *turn) setAside(a *Attempt, c Revision, keep time.Duration) {
+	r := Routing{Rollout: a.ID, Step: a.Step, Stable: t.s.Stable.Name}
+	if keep > 0 {
+		r.Candidate, r.HandOver = c.Name, true
+		t.s.Failed = &Kept{Revision: c, Until: t.in.Now.Add(keep), Failed: true}
 	} else {
 		t.actions = append(t.actions, StopRevision{c})
 	}
-	if block {
-		t.block(c.Digest)
-	}
-	action := judge.Revert
-	if outcome == Superseded {
-		action = judge.Hold
-	}
-	t.note(action, reason, message)
+	t.route(r)
 }
 
 func (t *turn) block(digest string) {
@@ -282,30 +338,48 @@ func (t *turn) expire() {
 	}
 }
 
-// ensure repeats what has to be and is not: a revision that does not run, routes
-// that are not in force or were overwritten.
+// ensure repeats what has to be and is not: a revision that does not run, one that
+// runs though it ended, routes that are not in force or were overwritten.
 func (t *turn) ensure() {
+	t.stopEnded()
 	for _, r := range t.s.live() {
-		if _, known := t.in.Observed.Revisions[r.Name]; !known && !t.asked(r) {
+		if _, known := t.in.Observed.Revisions[r.Name]; !known && !slices.Contains(t.actions, Action(StartRevision{r})) {
 			t.actions = append(t.actions, StartRevision{r})
 		}
 	}
-	if t.s.Stable == nil || t.routes() {
+	if t.s.Stable == nil {
 		return
 	}
-	if f := t.in.Observed.InForce; f.Overwritten {
-		t.s.Routing.Epoch++
-		t.actions = append(t.actions, SetRouting{t.s.Routing})
-		t.note(judge.Hold, WeightsOverwritten, "someone else changed the weights: put back as planned")
-	} else if f.Epoch != t.s.Routing.Epoch {
+	t.putBack()
+	if t.s.Routing.Epoch != t.was.Epoch || !t.inForce() {
 		t.actions = append(t.actions, SetRouting{t.s.Routing})
 	}
 }
 
-func (t *turn) asked(r Revision) bool {
-	return slices.Contains(t.actions, Action(StartRevision{r}))
+// stopEnded stops what a crash left running. Revisions that this record never
+// numbered are left alone: they may be production by a record that was lost.
+func (t *turn) stopEnded() {
+	for _, name := range slices.Sorted(maps.Keys(t.in.Observed.Revisions)) {
+		number, err := strconv.Atoi(strings.TrimPrefix(name, t.s.Endpoint+"-r"))
+		used := slices.ContainsFunc(t.s.live(), func(r Revision) bool { return r.Name == name })
+		asked := slices.ContainsFunc(t.actions, func(a Action) bool { s, ok := a.(StopRevision); return ok && s.Revision.Name == name })
+		if err == nil && number > 0 && number < t.s.NextRevision && !used && !asked {
+			t.actions = append(t.actions, StopRevision{Revision{Name: name, Number: number}})
+		}
+	}
 }
 
-func (t *turn) routes() bool {
-	return slices.ContainsFunc(t.actions, func(a Action) bool { _, ok := a.(SetRouting); return ok })
+// putBack answers weights that someone else changed with a new epoch, so that the
+// requests routed meanwhile are told apart; one epoch for each time it is seen.
+func (t *turn) putBack() {
+	f := t.in.Observed.InForce
+	switch {
+	case !f.Overwritten && t.inForce():
+		t.s.PutBack = 0
+	case !f.Overwritten || t.d.Transition || t.s.Routing.Epoch != t.was.Epoch:
+	case t.s.PutBack != t.s.Routing.Epoch || t.inForce():
+		t.s.Routing.Epoch++
+		t.s.PutBack = t.s.Routing.Epoch
+		t.note(judge.Hold, WeightsOverwritten, "someone else changed the weights: put back as planned")
+	}
 }

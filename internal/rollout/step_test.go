@@ -1,209 +1,167 @@
 package rollout
 
 import (
-	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/serin-dev/serin/internal/judge"
+	"github.com/google/go-cmp/cmp"
 )
 
-// world plays the platform: it does at once what Step asks for.
-type world struct {
-	t     *testing.T
-	state State
-	in    Input
-	last  Decision
-}
-
-func newWorld(t *testing.T) *world {
-	w := &world{t: t, state: NewState("ep"), in: Input{
-		Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Calibrated: true, Observed: Observed{Revisions: map[string]RevisionStatus{}},
-		Plan: Plan{Steps: []PlanStep{{Name: "shadow", ShadowBP: 10000}, {Name: "10%", WeightBP: 1000}, {Name: "50%", WeightBP: 5000, Approval: true}, {Name: "100%", WeightBP: 10000}},
-			MinRequests: 10, HarmBudget: 50, MaxDuration: time.Hour, ApprovalTimeout: time.Hour, ProgressDeadline: time.Minute, KeepFailed: time.Minute, KeepOld: time.Minute},
-		Verdict: judge.Verdict{Action: judge.Advance, Promotable: true}, CandidateRequests: 100,
-	}}
-	w.wish("v1")
-	w.ticks(3)
+// inProduction is a world in which v1 serves and v2 is at its first step of 10%.
+func inProduction(t *testing.T, steps ...PlanStep) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.in.Plan.Steps = append(steps, PlanStep{Name: "100%", WeightBP: fullWeight})
+	w.in.Wish = Wish{Digest: "one", Version: "v1"}
+	w.tick(time.Second)
+	w.tick(time.Second)
+	w.in.Wish = Wish{Digest: "two", Version: "v2"}
+	w.tick(time.Second)
+	w.tick(time.Second)
 	return w
 }
 
-func (w *world) wish(v string) { w.in.Wish = Wish{Digest: v, Version: v} }
-
-// tick steps once, checks what must always hold, and plays the actions.
-func (w *world) tick() {
-	w.t.Helper()
-	before, _ := json.Marshal(w.state)
-	next, actions, d := Step(w.state, w.in)
-	again, _, _ := Step(w.state, w.in)
-	after, _ := json.Marshal(w.state)
-	a, _ := json.Marshal(next)
-	b, _ := json.Marshal(again)
-	if string(before) != string(after) {
-		w.t.Fatal("Step changed its argument")
+func TestPromise2NoReadyCapacityGetsNoTraffic(t *testing.T) {
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000})
+	if w.state.Routing.WeightBP != 1000 {
+		t.Fatalf("weight %d, want 1000", w.state.Routing.WeightBP)
 	}
-	if string(a) != string(b) {
-		w.t.Fatal("Step answered the same input in two ways")
+	for i := range 200 { // readiness comes and goes: checkStep watches the weights
+		w.observe(w.state.live()[len(w.state.live())-1].Name, RevisionStatus{Started: true, Ready: i%3 == 0, ReadyReplicas: 1})
+		w.tick(time.Second)
 	}
-	if r := next.Routing; r.WeightBP < 0 || r.WeightBP > 10000 || r.Epoch < w.state.Routing.Epoch {
-		w.t.Fatalf("routing %+v is not valid after %+v", r, w.state.Routing)
-	}
-	w.state, w.last, w.in.Actions = next, d, nil
-	for _, action := range actions {
-		switch x := action.(type) {
-		case StartRevision:
-			w.in.Observed.Revisions[x.Revision.Name] = RevisionStatus{Started: true, Ready: true, ReadyReplicas: 1}
-		case StopRevision:
-			delete(w.in.Observed.Revisions, x.Revision.Name)
-		case SetRouting:
-			w.in.Observed.InForce.Epoch = x.Routing.Epoch
-		}
-	}
-	w.in.Now = w.in.Now.Add(time.Second)
-}
-
-func (w *world) ticks(n int) {
-	w.t.Helper()
-	for range n {
-		w.tick()
+	if a := w.state.Attempt; a.Outcome != Reverted || a.Reason != ProgressDeadline {
+		t.Errorf("outcome %q, reason %s; want %q, %s", a.Outcome, a.Reason, Reverted, ProgressDeadline)
 	}
 }
 
-func (w *world) ask(kind ActionKind, step string) ActionResult {
-	w.t.Helper()
-	w.in.Actions = []ActionRequest{{ID: string(kind) + step + w.in.Now.String(), Kind: kind, Step: step, By: "anna", At: w.in.Now}}
-	w.tick()
-	return w.last.ActionResults[0]
-}
-
-func (w *world) expect(outcome Outcome, stable string, weight int) {
-	w.t.Helper()
-	if w.state.Attempt.Outcome != outcome || w.state.Stable.Version != stable || w.state.Routing.WeightBP != weight {
-		w.t.Fatalf("outcome %q, stable %s, weight %d; want %q, %s, %d (%s: %s)", w.state.Attempt.Outcome, w.state.Stable.Version, w.state.Routing.WeightBP, outcome, stable, weight, w.last.Reason, w.last.Message)
+func TestPromise3ABrokenVersionIsRevertedWithoutAPerson(t *testing.T) {
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000})
+	w.observe("ep-r2", RevisionStatus{Started: true, CrashLooping: true, Restarts: 3, Failure: "exit status 1"})
+	w.tick(time.Second)
+	if a := w.state.Attempt; a.Outcome != Reverted || a.Reason != CrashLoop || !strings.Contains(a.Message, "exit status 1") {
+		t.Errorf("outcome %q, reason %s, message %q; want %q, %s and the platform's cause", a.Outcome, a.Reason, a.Message, Reverted, CrashLoop)
 	}
-}
-
-func TestFirstVersionServesUnjudged(t *testing.T) {
-	w := newWorld(t)
-	w.expect(Promoted, "v1", 0)
-	if w.state.Attempt.Reason != FirstVersion {
-		t.Errorf("reason %s, want %s", w.state.Attempt.Reason, FirstVersion)
-	}
-}
-
-func TestRolloutWaitsForApprovalAndPromotes(t *testing.T) {
-	w := newWorld(t)
-	w.wish("v2")
-	w.ticks(8)
-	w.expect(Running, "v1", 1000)
-	if w.last.Reason != WaitingForApproval {
-		t.Fatalf("reason %s, want %s", w.last.Reason, WaitingForApproval)
-	}
-	if r := w.ask(Approve, "100%"); r.Accepted || r.Reason != WrongStep {
-		t.Errorf("approving a step that is not next: %+v", r)
-	}
-	if r := w.ask(Approve, "50%"); !r.Accepted {
-		t.Errorf("approving the next step: %+v", r)
-	}
-	if r := w.ask(Approve, "50%"); !r.Accepted || r.Reason != AlreadyDone {
-		t.Errorf("approving twice: %+v", r)
-	}
-	w.ticks(4)
-	w.expect(Promoted, "v2", 0)
-	if w.state.Previous == nil {
-		t.Fatal("the old version is not kept")
-	}
-	if r := w.ask(Rollback, ""); !r.Accepted {
-		t.Errorf("rollback: %+v", r)
-	}
-	w.expect(RolledBack, "v1", 0)
-}
-
-func TestRevertsAtAGateAndDoesNotTryAgain(t *testing.T) {
-	w := newWorld(t)
-	w.wish("v2")
-	w.ticks(8)
-	w.in.Verdict = judge.Verdict{Action: judge.Revert, Reason: judge.ErrorRate, Message: "too many errors"}
-	w.ticks(5)
-	w.expect(Reverted, "v1", 0)
-	w.in.Verdict = judge.Verdict{Action: judge.Advance, Promotable: true}
-	w.ticks(5)
-	w.expect(Reverted, "v1", 0)
-	if w.last.Reason != VersionFailedBefore {
-		t.Errorf("reason %s, want %s", w.last.Reason, VersionFailedBefore)
-	}
-	w.ask(Retry, "")
-	w.ticks(6)
-	w.expect(Running, "v1", 1000)
 }
 
 func TestPromise4TooLittleDataHolds(t *testing.T) {
-	w := newWorld(t)
-	w.in.CandidateRequests = 3
-	w.wish("v2")
-	w.ticks(100)
-	w.expect(Running, "v1", 0)
-	if w.last.Reason != WaitingForRequests {
-		t.Errorf("reason %s, want %s", w.last.Reason, WaitingForRequests)
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000})
+	w.state.Attempt.Plan.MinRequests, w.in.CandidateRequests = 100, 3
+	w.in.Verdict.Promotable = true
+	for range 100 {
+		w.tick(time.Second)
+	}
+	if w.state.Attempt.Outcome != Running || w.last.Reason != WaitingForRequests || !strings.Contains(w.last.Message, "97 more") {
+		t.Errorf("outcome %q, %s: %s; want it to hold and to say how many more", w.state.Attempt.Outcome, w.last.Reason, w.last.Message)
 	}
 }
 
-func TestPromise2NoReadyCapacityGetsNoTraffic(t *testing.T) {
-	w := newWorld(t)
-	w.wish("v2")
-	w.ticks(8)
-	w.expect(Running, "v1", 1000)
-	name := w.state.Candidate.Name
-	for i := range 100 { // readiness oscillates: the progress deadline counts on
-		w.in.Observed.Revisions[name] = RevisionStatus{Started: true, Ready: i%3 == 0, ReadyReplicas: 1}
-		w.tick()
-		if i%3 != 0 && w.state.Routing.WeightBP != 0 {
-			t.Fatal("a candidate that is not ready has weight")
+func TestRestoreBringsBackWhatIsRecorded(t *testing.T) {
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000})
+	want := []Action{StartRevision{*w.state.Stable}, StartRevision{*w.state.Candidate}, SetRouting{w.state.Routing}, PromoteRevision{*w.state.Stable}}
+	if diff := cmp.Diff(want, Restore(w.state)); diff != "" {
+		t.Errorf("actions (-want +got):\n%s", diff)
+	}
+	if got := Restore(NewState("ep")); len(got) != 0 {
+		t.Errorf("an endpoint that never served is restored by %v", got)
+	}
+}
+
+func TestEndedNamesTheAttemptThatEndedOnce(t *testing.T) {
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000})
+	running := w.state
+	if a := Ended(NewState("ep"), running); a != nil {
+		t.Errorf("a running attempt is said to have ended: %+v", a)
+	}
+	w.in.Wish = Wish{Digest: "three", Version: "v3"}
+	w.tick(time.Second)
+	ended := w.state
+	if a := Ended(running, ended); a == nil || a.To.Version != "v2" || a.Outcome != Superseded || len(a.History) == 0 {
+		t.Errorf("ended %+v, want v2, Superseded, with its history", a)
+	}
+	w.tick(time.Second)
+	if a := Ended(ended, w.state); a != nil {
+		t.Errorf("the attempt ended twice: %+v", a)
+	}
+}
+
+func TestAStateOfAnotherVersionIsNotTouched(t *testing.T) {
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000})
+	w.state.Version = stateVersion + 1
+	before := w.state
+	if actions := w.tick(time.Second); len(actions) != 0 || w.last.Reason != StateUnreadable || w.state.Routing != before.Routing {
+		t.Errorf("actions %v, reason %s; want none and %s", actions, w.last.Reason, StateUnreadable)
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	w := inProduction(t, PlanStep{Name: "10%", WeightBP: 1000, MinDuration: time.Hour})
+	for i := range mostProcessed + 10 {
+		w.in.Actions = []ActionRequest{{ID: fmt.Sprint(i), Kind: []ActionKind{Pause, Resume}[i%2], By: "ann"}}
+		w.state, _, _ = Step(w.state, w.in)
+	}
+	if n := len(w.state.Processed); n != mostProcessed || w.state.Processed[n-1].ID != fmt.Sprint(mostProcessed+9) {
+		t.Errorf("%d actions are remembered, the last is %v; want the last %d", n, w.state.Processed[n-1], mostProcessed)
+	}
+	turns := &turn{s: w.state, in: w.in}
+	for i := range mostHistory + mostBlocked {
+		turns.note(w.last.Action, Paused, fmt.Sprint(i))
+		turns.block(fmt.Sprint("digest ", i))
+	}
+	if h, b := turns.s.Attempt.History, turns.s.Blocked; len(h) != mostHistory || len(b) != mostBlocked || h[len(h)-1].Message != fmt.Sprint(mostHistory+mostBlocked-1) {
+		t.Errorf("%d lines of history and %d blocked versions; want %d and %d", len(h), len(b), mostHistory, mostBlocked)
+	}
+}
+
+func TestRevertsIsTrueOnlyForReverts(t *testing.T) {
+	if (Decision{Action: "Hold"}).Reverts() || !(Decision{Action: "Revert"}).Reverts() {
+		t.Error("Reverts is wrong for Hold or Revert")
+	}
+}
+
+func TestWindow(t *testing.T) {
+	friday := Window{Cron: "0 17 * * FRI", Duration: 63 * time.Hour, TimeZone: "Europe/Berlin"}
+	for at, want := range map[string]bool{
+		"2026-01-09T15:59:59Z": false, "2026-01-09T16:00:00Z": true, "2026-01-11T12:00:00Z": true, "2026-01-12T06:59:59Z": true, "2026-01-12T07:00:00Z": false,
+		// Summer time began on the Sunday: 63 hours later is 09:00 of that Monday.
+		"2026-03-30T06:30:00Z": true, "2026-03-30T07:00:00Z": false,
+	} {
+		now, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, until := friday.Contains(now)
+		if in != want || in && !until.After(now) {
+			t.Errorf("%s: in %t until %s, want in %t", at, in, until, want)
 		}
 	}
-	w.expect(Reverted, "v1", 0)
-	if w.state.Attempt.Reason != ProgressDeadline {
-		t.Errorf("reason %s, want %s", w.state.Attempt.Reason, ProgressDeadline)
+	never := Window{Cron: "0 0 30 2 *", Duration: time.Hour, TimeZone: "UTC"}
+	if in, _ := never.Contains(time.Date(2026, 2, 28, 0, 0, 0, 0, time.UTC)); in {
+		t.Error("the 30th of February has come")
 	}
 }
 
-func TestCrashLoopPauseRejectAndSupersede(t *testing.T) {
-	w := newWorld(t)
-	w.wish("v2")
-	w.ticks(4)
-	w.ask(Pause, "")
-	w.in.Observed.Revisions[w.state.Candidate.Name] = RevisionStatus{Started: true, CrashLooping: true, Restarts: 3, Failure: "boom"}
-	w.ticks(2)
-	w.expect(Reverted, "v1", 0)
-	w.wish("v3")
-	w.ticks(3)
-	first := w.state.Attempt.ID
-	w.wish("v4")
-	w.ticks(3)
-	if w.state.Attempt.ID == first || w.state.Attempt.To.Version != "v4" {
-		t.Fatalf("a newer version did not supersede: %+v", w.state.Attempt)
+func TestAnInvalidWindowIsRefusedAndFreezes(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, w := range []Window{
+		{Cron: "never", Duration: time.Hour, TimeZone: "UTC"},
+		{Cron: "0 17 * * FRI", Duration: time.Hour, TimeZone: "Moon"},
+	} {
+		if err := w.Validate(); err == nil {
+			t.Errorf("%+v is accepted", w)
+		}
+		if in, until := w.Contains(now); !in || !until.After(now) {
+			t.Errorf("%+v does not freeze, though it asked for caution", w)
+		}
 	}
-	if r := w.ask(Reject, ""); !r.Accepted {
-		t.Errorf("reject: %+v", r)
+	for _, d := range []time.Duration{0, -time.Second, longestFreeze + 1} {
+		if err := (Window{Cron: "0 17 * * FRI", Duration: d, TimeZone: "UTC"}).Validate(); err == nil || !strings.Contains(err.Error(), "duration") {
+			t.Errorf("duration %s: error %v, want one that names it", d, err)
+		}
 	}
-	w.expect(Rejected, "v1", 0)
-}
-
-func TestOverwrittenWeightsArePutBack(t *testing.T) {
-	w := newWorld(t)
-	epoch := w.state.Routing.Epoch
-	w.in.Observed.InForce.Overwritten = true
-	w.tick()
-	if w.state.Routing.Epoch != epoch+1 || w.last.Reason != WeightsOverwritten {
-		t.Errorf("epoch %d, reason %s; want %d, %s", w.state.Routing.Epoch, w.last.Reason, epoch+1, WeightsOverwritten)
-	}
-}
-
-func TestUnreadableStateHoldsTheLastWeights(t *testing.T) {
-	w := newWorld(t)
-	w.in.Observed.StateUnreadable = true
-	next, actions, d := Step(w.state, w.in)
-	if len(actions) != 0 || next.Routing != w.state.Routing || d.Reason != StateUnreadable {
-		t.Errorf("actions %v, decision %+v; want none and %s", actions, d, StateUnreadable)
+	if err := (Window{Cron: "0 17 * * FRI", Duration: time.Hour, TimeZone: "Europe/Berlin"}).Validate(); err != nil {
+		t.Errorf("a good window is refused: %v", err)
 	}
 }

@@ -160,14 +160,25 @@ type Attempt struct {
 	NotReadyFor time.Duration `json:"notReadyFor"` // since the last step was entered; oscillation does not reset it
 	StepFor     time.Duration `json:"stepFor"`     // in force, not paused
 	JudgedFor   time.Duration `json:"judgedFor"`
-	GateFor     time.Duration `json:"gateFor"` // waiting for the approval that is missing now
+	GateFor     time.Duration `json:"gateFor"`          // waiting for the approval of the next step; another gate between does not reset it
+	AtGate      bool          `json:"atGate,omitempty"` // nothing but the approval is missing now
+	Asked       string        `json:"asked,omitempty"`  // step whose approval was asked for
+	TimedOut    Reason        `json:"timedOut,omitempty"`
 	FirstEpoch  uint32        `json:"firstEpoch"`
 	Approvals   []Approval    `json:"approvals,omitempty"`
 	Paused      bool          `json:"paused,omitempty"`
+	Ending      *Ending       `json:"ending,omitempty"` // decided, and waits for stable
 	Outcome     Outcome       `json:"outcome,omitempty"`
 	Reason      Reason        `json:"reason,omitempty"`
 	Message     string        `json:"message,omitempty"`
 	History     []Transition  `json:"history,omitempty"`
+}
+
+// Ending is how an attempt ends without promotion.
+type Ending struct {
+	Outcome Outcome `json:"outcome"`
+	Reason  Reason  `json:"reason"`
+	Message string  `json:"message"`
 }
 
 // Approval is who let the rollout enter a step, and on what evidence.
@@ -207,9 +218,16 @@ type State struct {
 	NextRevision int       `json:"nextRevision"`
 	NextAttempt  int       `json:"nextAttempt"`
 	// Blocked digests failed: they are not tried again by themselves.
-	Blocked   []string  `json:"blocked,omitempty"`
-	Processed []string  `json:"processed,omitempty"` // ids of actions already answered
-	TickedAt  time.Time `json:"tickedAt,omitzero"`
+	Blocked   []string   `json:"blocked,omitempty"`
+	Processed []Answered `json:"processed,omitempty"` // actions already answered
+	PutBack   uint32     `json:"putBack,omitempty"`   // epoch that answered overwritten weights, until it is in force
+	TickedAt  time.Time  `json:"tickedAt,omitzero"`
+}
+
+// Answered is an action that is not to be taken twice, and what became of it.
+type Answered struct {
+	ID      string `json:"id"`
+	Refused Reason `json:"refused,omitempty"`
 }
 
 // NewState is the state of an endpoint that has never served.

@@ -1,0 +1,347 @@
+package rollout
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/serin-dev/serin/internal/judge"
+)
+
+var update = flag.Bool("update", false, "write the outputs of testdata/*.txt anew; read the difference before you commit it")
+
+// TestScenarios plays testdata/*.txt: blocks of commands, `----`, and what they
+// print. testdata/README.md has the commands.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) < 40 {
+		t.Fatalf("%d scenarios found (%v), want at least 40", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			raw, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := play(t, string(raw))
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(string(raw), got); diff != "" && !*update {
+				t.Errorf("%s (-want +got):\n%s", file, diff)
+			}
+		})
+	}
+}
+
+// play returns the scenario with what its commands print now.
+func play(t *testing.T, scenario string) string {
+	t.Helper()
+	p := &player{world: newWorld(t)}
+	p.begun = p.in.Now
+	var out strings.Builder
+	for block := range strings.SplitSeq(strings.TrimSpace(scenario), "\n\n") {
+		commands, _, isBlock := strings.Cut(block+"\n", "----\n")
+		if !isBlock { // prose
+			out.WriteString(block + "\n\n")
+			continue
+		}
+		p.out.Reset()
+		p.stepped = false
+		for line := range strings.SplitSeq(strings.TrimSpace(commands), "\n") {
+			if !strings.HasPrefix(line, "#") {
+				p.command(line)
+			}
+		}
+		if p.stepped {
+			fmt.Fprintf(&p.out, "  = %s\n", p.now())
+		}
+		if p.out.Len() == 0 {
+			p.out.WriteString("ok\n")
+		}
+		fmt.Fprintf(&out, "%s----\n%s\n", commands, p.out.String())
+	}
+	return strings.TrimSpace(out.String()) + "\n"
+}
+
+// player carries out commands on a world and writes the transcript.
+type player struct {
+	*world
+	begun  time.Time
+	out    strings.Builder
+	said   Reason
+	asked  ActionRequest
+	number int
+	// stepped: Step was called in this block.
+	stepped bool
+}
+
+// words splits a line; "quoted words" stay together.
+func words(line string) []string {
+	quoted := false
+	return strings.FieldsFunc(line, func(r rune) bool {
+		if r == '"' {
+			quoted = !quoted
+		}
+		return r == ' ' && !quoted
+	})
+}
+
+func (p *player) command(line string) {
+	p.t.Helper()
+	f := words(line)
+	args, flags := f[1:], map[string]string{}
+	for _, w := range args {
+		if k, v, ok := strings.Cut(w, "="); ok {
+			flags[k] = strings.Trim(v, `"`)
+		}
+	}
+	first := ""
+	if len(args) > 0 {
+		first = args[0]
+	}
+	if !p.around(f[0], first, flags) && !p.happens(f[0], first, flags) {
+		p.t.Fatalf("unknown command %q", line)
+	}
+}
+
+// around are commands that set the scene and call nothing.
+func (p *player) around(verb, first string, flags map[string]string) bool {
+	switch verb {
+	case "plan":
+		p.in.Plan = p.plan(flags)
+	case "production":
+		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
+		for range 3 {
+			p.step()
+		}
+	case "platform":
+		p.auto, p.broken = first == "quick", flags["broken"]
+	case "routes":
+		switch first {
+		case "lag", "ok":
+			p.lagging = first == "lag"
+		case "overwritten":
+			p.in.Observed.InForce.Overwritten = true
+		case "lost":
+			p.in.Observed.InForce = InForce{Overwritten: true}
+		}
+	case "traffic":
+		p.perSecond = uint64(p.integer(first))
+	case "rate":
+		p.in.TotalRPS = p.float(first)
+	case "calibrated":
+		p.in.Calibrated = first == "yes"
+	case "recent":
+		n := uint64(p.integer(flags["requests"]))
+		p.in.Recent = judge.Window{Requests: [2]uint64{n, 0}, Errors: [2]uint64{uint64(p.integer(flags["errors"])), 0}}
+	case "verdict":
+		p.verdict(first, flags)
+	case "clock":
+		at, err := time.Parse("2006-01-02T15:04", first)
+		p.must(err)
+		p.in.Now, p.begun = at, at
+	case "record":
+		p.in.Observed.StateUnreadable = first == "unreadable"
+	default:
+		return false
+	}
+	return true
+}
+
+// happens are commands that call Step.
+func (p *player) happens(verb, first string, flags map[string]string) bool {
+	switch verb {
+	case "apply":
+		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
+		p.show(p.step(), true)
+	case "observe":
+		p.seen(first, flags)
+		p.show(p.step(), true)
+	case "tick":
+		p.ticks(p.duration(first))
+	case "jump":
+		p.in.Now = p.in.Now.Add(p.duration(first))
+		p.show(p.step(), true)
+	case "act":
+		p.number++
+		p.asked = ActionRequest{ID: "a" + strconv.Itoa(p.number), Kind: ActionKind(strings.ToUpper(first[:1]) + first[1:]), Step: flags["step"], Rollout: flags["rollout"], By: flags["by"], OnBehalfOf: flags["for"], Reason: flags["reason"], At: p.in.Now, EvidenceDigest: flags["evidence"]}
+		p.in.Actions = append(p.in.Actions, p.asked)
+		if flags["and"] == "" {
+			p.show(p.step(), true)
+		}
+	case "replay":
+		p.in.Actions = []ActionRequest{p.asked}
+		p.show(p.step(), true)
+	case "crash":
+		p.crash(first)
+	default:
+		return false
+	}
+	return true
+}
+
+func (p *player) must(err error) {
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *player) integer(s string) int {
+	n, err := strconv.Atoi(s)
+	p.must(err)
+	return n
+}
+
+func (p *player) float(s string) float64 {
+	v, err := strconv.ParseFloat(s, 64)
+	p.must(err)
+	return v
+}
+
+func (p *player) duration(s string) time.Duration {
+	d, err := time.ParseDuration(s)
+	p.must(err)
+	return d
+}
+
+func (p *player) share(s string) int {
+	return int(p.float(strings.TrimSuffix(s, "%")) * 100)
+}
+
+// plan reads steps=shadow:10m,10%,50%!,100%: a name is its share, :D is the least
+// duration, ! asks for approval.
+func (p *player) plan(flags map[string]string) Plan {
+	out := Plan{OnTimeout: TimeoutHold, ProgressDeadline: time.Minute, HarmBudget: 50}
+	for s := range strings.SplitSeq(flags["steps"], ",") {
+		s, approval := strings.CutSuffix(s, "!")
+		name, least, _ := strings.Cut(s, ":")
+		step := PlanStep{Name: name, Approval: approval}
+		if least != "" {
+			step.MinDuration = p.duration(least)
+		}
+		if share, shadow := strings.CutPrefix(name, "shadow"); shadow {
+			if step.ShadowBP = fullWeight; share != "" {
+				step.ShadowBP = p.share(share)
+			}
+		} else {
+			step.WeightBP = p.share(name)
+		}
+		out.Steps = append(out.Steps, step)
+	}
+	durations := map[string]*time.Duration{"warmup": &out.Warmup, "maxDuration": &out.MaxDuration, "approvalTimeout": &out.ApprovalTimeout, "progressDeadline": &out.ProgressDeadline, "keepFailed": &out.KeepFailed, "keepOld": &out.KeepOld}
+	for k, v := range flags {
+		if d := durations[k]; d != nil {
+			*d = p.duration(v)
+			continue
+		}
+		switch k {
+		case "steps":
+		case "minRequests":
+			out.MinRequests = uint64(p.integer(v))
+		case "harmBudget":
+			out.HarmBudget = p.float(v)
+		case "onTimeout":
+			out.OnTimeout = OnTimeout(v)
+		case "approval":
+			out.ApprovalEvery = v == "EveryStep"
+		case "freeze":
+			w := strings.Split(v, "; ")
+			out.Freeze = append(out.Freeze, Window{Cron: w[0], Duration: p.duration(w[1]), TimeZone: w[2]})
+		default:
+			p.t.Fatalf("unknown field %q of a plan", k)
+		}
+	}
+	return out
+}
+
+func (p *player) verdict(first string, flags map[string]string) {
+	v := fine
+	switch first {
+	case "advance":
+	case "promotable":
+		v.Promotable, v.Reason, v.Message = true, judge.Promotable, "every required metric is within its bounds"
+	case "hold":
+		v.Action = judge.Hold
+	case "revert":
+		v.Action = judge.Revert
+	default:
+		p.t.Fatalf("unknown verdict %q", first)
+	}
+	if r := flags["reason"]; r != "" {
+		v.Reason = Reason(r)
+	}
+	if m := flags["message"]; m != "" {
+		v.Message = m
+	}
+	if e := flags["extra"]; e != "" {
+		v.ExtraErrorRate = p.float(e)
+	}
+	if m := flags["shadowOnly"]; m != "" {
+		v.Metrics = []judge.Metric{{Name: "agreement", ShadowOnly: true, Required: true, Outcome: judge.Outcome(m), Message: "agreement needs more pairs"}}
+	}
+	p.in.Verdict = v
+}
+
+// seen sets what the platform sees: r2=ready, r2=down, r2=crashing or r2=gone.
+func (p *player) seen(first string, flags map[string]string) {
+	name, how, _ := strings.Cut(first, "=")
+	st := RevisionStatus{Started: true, WantReplicas: 1, Failure: flags["failure"]}
+	if n := flags["restarts"]; n != "" {
+		st.Restarts = p.integer(n)
+	}
+	switch how {
+	case "ready":
+		st.Ready, st.ReadyReplicas = true, 1
+		if n := flags["replicas"]; n != "" {
+			st.ReadyReplicas = p.integer(n)
+		}
+	case "crashing":
+		st.CrashLooping, st.Ready = true, flags["ready"] == "yes"
+	case "gone":
+		p.apply([]Action{StopRevision{Revision{Name: "ep-" + name}}})
+		return
+	case "down":
+	default:
+		p.t.Fatalf("unknown state %q of a revision", how)
+	}
+	p.observe("ep-"+name, st)
+}
+
+// ticks lets time pass second by second and shows what changed, and the end.
+func (p *player) ticks(d time.Duration) {
+	for left := d; left > 0; left -= time.Second {
+		p.show(p.tick(min(time.Second, left)), left <= time.Second)
+	}
+}
+
+// crash ends the process in the middle of a call: before what it decided was
+// recorded, or after that and before it was done. `crash` alone: between calls.
+func (p *player) crash(when string) {
+	switch when {
+	case "unrecorded":
+		_, _, d := Step(p.state, p.in)
+		fmt.Fprintf(&p.out, "lost: %s %s: %s\n", d.Action, d.Reason, d.Message)
+	case "recorded":
+		next, actions, d := Step(p.state, p.in)
+		checkStep(p.t, p.state, p.in, next, actions, d)
+		p.last = d
+		p.state, p.in.Actions = next, nil
+		p.show(nil, true)
+		for _, a := range actions {
+			fmt.Fprintf(&p.out, "  not done: %s\n", p.action(a))
+		}
+	}
+	for _, a := range p.restart() {
+		fmt.Fprintf(&p.out, "  restored: %s\n", p.action(a))
+	}
+}
