@@ -71,8 +71,6 @@ type Engine struct {
 	waiting  []rollout.Action // actions that failed and are to be repeated
 	seq      uint64
 	shown    shown
-	// announced is what was last said of waiting for people.
-	announced string
 	watchers  map[chan Event]struct{}
 	changed   bool
 }
@@ -226,7 +224,7 @@ func (e *Engine) round(ctx context.Context) error {
 	evidence := e.evidence()
 	in := e.input(now, evidence)
 	next, actions, decision := rollout.Step(e.rec.State, in)
-	entries := append(entriesOf(now, next, in, decision), e.announce(now, next, decision, in.EvidenceDigest)...)
+	entries := entriesOf(now, next, in, decision)
 	rec := e.rec
 	rec.State, rec.Evidence = next, evidence
 	if was, is := e.rec.State.Stable, next.Stable; is != nil && (was == nil || was.Name != is.Name) {

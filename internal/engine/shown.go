@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/serin-dev/serin/internal/rollout"
 )
@@ -42,26 +41,6 @@ func (s *shown) has(of, digest string) bool {
 
 // stepOf names the present step of the running attempt.
 func stepOf(a *rollout.Attempt) string { return fmt.Sprintf("%s/%d", a.ID, a.Step) }
-
-// announce returns an entry when the rollout begins to wait for people: nothing
-// moves then, and yet somebody has to know. Once for each step.
-func (e *Engine) announce(now time.Time, s rollout.State, d rollout.Decision, evidence string) []Entry {
-	a := s.Attempt
-	if a == nil || a.Outcome != rollout.Running || d.Transition {
-		return nil
-	}
-	switch d.Reason {
-	case rollout.WaitingForApproval, rollout.ApprovalTimedOut, rollout.MaxDurationReached:
-	default:
-		return nil
-	}
-	this := stepOf(a) + "/" + string(d.Reason)
-	if e.announced == this {
-		return nil
-	}
-	e.announced = this
-	return []Entry{{At: now, Kind: EntryTransition, Rollout: a.ID, Action: string(d.Action), Reason: string(d.Reason), Message: d.Message, EvidenceDigest: evidence}}
-}
 
 // Settle goes round the loop now: what was asked for is under way when it returns.
 func (e *Engine) Settle(ctx context.Context) {
