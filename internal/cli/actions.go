@@ -20,6 +20,7 @@ type actionOptions struct {
 	rollout    string
 	reason     string
 	onBehalfOf string
+	evidence   string
 	dryRun     bool
 }
 
@@ -29,7 +30,7 @@ type actionVerb struct {
 }
 
 var actionTable = []actionVerb{
-	{"approve", "Approve", "Let the rollout enter the next step", "An approval lets a rollout enter a step. It carries your identity and the digest of the evidence that you saw.\nApproving twice is no error; approving a step that is not next is refused and says which one is.", true},
+	{"approve", "Approve", "Let the rollout enter the next step", "An approval lets a rollout enter a step. It carries your identity and the digest of the evidence that you saw:\nwhat --evidence names, else what is there now. Evidence that was not shown in this step is refused.\nApproving twice is no error; approving a step that is not next is refused and says which one is.", true},
 	{"reject", "Reject", "Refuse the next step: traffic goes back to stable", "A rejected rollout is reverted at once.", false},
 	{"pause", "Pause", "Take no step forward until resume (reverts still happen)", "", false},
 	{"resume", "Resume", "End a pause", "", false},
@@ -61,6 +62,7 @@ func newAction(v actionVerb, stdio IO) *cobra.Command {
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be asked, and ask nothing")
 	if v.step {
 		c.Flags().StringVar(&o.step, "step", "", "name of the step to enter (default: the next one)")
+		c.Flags().StringVar(&o.evidence, "evidence", "", "digest of the evidence that you saw, from serin status or wait (default: the present one)")
 	}
 	return c
 }
@@ -78,13 +80,21 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 	if err != nil {
 		return err
 	}
-	req := engine.ActionRequest{Action: action, Rollout: o.rollout, Step: o.step, Reason: o.reason, OnBehalfOf: o.onBehalfOf}
-	if st.Rollout != nil {
-		req.EvidenceDigest = st.Rollout.Evidence.Digest
-	}
 	if o.dryRun {
 		return printDryRun(stdio, action, st, asJSON)
 	}
+	req := engine.ActionRequest{Action: action, Rollout: o.rollout, Step: o.step, Reason: o.reason, OnBehalfOf: o.onBehalfOf, EvidenceDigest: o.evidence}
+	if st.Rollout != nil && req.EvidenceDigest == "" {
+		req.EvidenceDigest = st.Rollout.Evidence.Digest
+	}
+	if st.Rollout == nil && action == "Approve" {
+		return exit{ExitForbidden, fmt.Errorf("no rollout has run on %q, so there is nothing to approve; serin apply -f FILE starts one", st.Endpoint)}
+	}
+	return ask(ctx, cl, req, asJSON, stdio)
+}
+
+// ask sends an action; one that is refused is printed and ends with exit code 6.
+func ask(ctx context.Context, cl *client, req engine.ActionRequest, asJSON bool, stdio IO) error {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return fmt.Errorf("writing the action: %w", err)
@@ -101,11 +111,12 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 		if err := printJSON(stdio.Out, result); err != nil {
 			return err
 		}
-	} else {
-		fmt.Fprintln(stdio.Out, result.Message)
 	}
-	if !result.Accepted {
-		return exit{ExitForbidden, nil}
+	switch {
+	case !result.Accepted:
+		return exit{ExitForbidden, fmt.Errorf("refused (%s): %s", result.Reason, result.Message)}
+	case !asJSON:
+		fmt.Fprintln(stdio.Out, result.Message)
 	}
 	return nil
 }

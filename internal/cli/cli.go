@@ -59,22 +59,48 @@ func Run(ctx context.Context, args []string, stdio IO) int {
 	root.SetIn(stdio.In)
 	root.SetOut(stdio.Out)
 	root.SetErr(stdio.Err)
-	err := root.ExecuteContext(ctx)
+	c, err := root.ExecuteContextC(ctx)
+	code := codeOf(err)
+	if err != nil && err.Error() != "" {
+		explain(stdio.Err, c, code, err)
+	}
+	return code
+}
+
+func codeOf(err error) int {
 	var e exit
 	switch {
 	case err == nil:
 		return ExitDone
 	case errors.As(err, &e):
-		if e.err != nil {
-			fmt.Fprintln(stdio.Err, "serin: "+e.err.Error())
-		}
 		return e.code
 	case isUsage(err):
-		fmt.Fprintf(stdio.Err, "serin: %v\nTry: serin --help\n", err)
 		return ExitUsage
 	}
-	fmt.Fprintln(stdio.Err, "serin: "+err.Error())
 	return ExitError
+}
+
+// failureJSON is what -o json puts on stderr when a verb fails.
+type failureJSON struct {
+	ExitCode int    `json:"exitCode"`
+	Reason   string `json:"reason"` // one word for each exit code
+	Message  string `json:"message"`
+}
+
+var exitWords = map[int]string{ExitError: "Error", ExitUsage: "Usage", ExitReverted: "Reverted", ExitHeld: "Held", ExitNotFound: "NotFound", ExitForbidden: "Refused", ExitTimeout: "TimedOut"}
+
+// explain says what went wrong on stderr, as the verb was asked to.
+func explain(w io.Writer, c *cobra.Command, code int, err error) {
+	text := strings.TrimRight(err.Error(), "\n")
+	if f := c.Flags().Lookup("output"); f != nil && f.Value.String() == "json" {
+		_ = printJSONLine(w, failureJSON{code, exitWords[code], text})
+		return
+	}
+	fmt.Fprintln(w, "serin: "+text)
+	var e exit
+	if code == ExitUsage && !errors.As(err, &e) {
+		fmt.Fprintf(w, "Try: %s --help\n", c.CommandPath())
+	}
 }
 
 // isUsage recognises what cobra and pflag say of a wrong command line.

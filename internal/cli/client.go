@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -29,10 +30,10 @@ type connection struct {
 
 func (c *connection) addTo(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.state, "state", envOr("SERIN_STATE", local.DefaultState), "state folder of `serin serve`, which holds its socket (SERIN_STATE)")
-	f.StringVar(&c.url, "server", os.Getenv("SERIN_SERVER"), "address of the API, such as http://127.0.0.1:8081, instead of the socket (SERIN_SERVER)")
-	f.StringVar(&c.tokenFile, "token-file", os.Getenv("SERIN_TOKEN_FILE"), "file with the bearer token for --server (SERIN_TOKEN_FILE)")
-	f.StringVar(&c.endpoint, "endpoint", "", "name of the endpoint (default: the one served)")
+	f.StringVar(&c.state, "state", envOr("SERIN_STATE", local.DefaultState), "state `FOLDER` of serin serve, which holds its socket (SERIN_STATE)")
+	f.StringVar(&c.url, "server", os.Getenv("SERIN_SERVER"), "`ADDRESS` of the API, such as http://127.0.0.1:8081, instead of the socket (SERIN_SERVER)")
+	f.StringVar(&c.tokenFile, "token-file", os.Getenv("SERIN_TOKEN_FILE"), "`FILE` with the bearer token for --server (SERIN_TOKEN_FILE)")
+	f.StringVar(&c.endpoint, "endpoint", "", "`NAME` of the endpoint (default: the one served)")
 }
 
 func envOr(name, fallback string) string {
@@ -47,8 +48,24 @@ type client struct {
 	http     *http.Client
 	base     string
 	token    string
+	away     error // what to say when nobody listens
 	where    string
 	endpoint string
+}
+
+// away is an error that says nothing of the endpoint: the API did not answer, or
+// had a fault of its own. Whoever waits may ask again.
+type away struct{ error }
+
+func (a away) Unwrap() error { return a.error }
+
+func isAway(err error) bool {
+	var a away
+	return errors.As(err, &a)
+}
+
+func noServe(state, socket string) error {
+	return exit{ExitNotFound, away{fmt.Errorf("no `serin serve` runs with the state folder %q (nobody listens on %s)\nTry: serin serve -f endpoint.yaml, or --state FOLDER", state, socket)}}
 }
 
 func (c *connection) open() (*client, error) {
@@ -57,12 +74,12 @@ func (c *connection) open() (*client, error) {
 	}
 	socket := local.SocketPath(c.state)
 	if _, err := os.Stat(socket); errors.Is(err, os.ErrNotExist) {
-		return nil, exit{ExitNotFound, fmt.Errorf("no `serin serve` runs with the state folder %q (no socket %s)\nTry: serin serve -f endpoint.yaml, or --state FOLDER", c.state, socket)}
+		return nil, noServe(c.state, socket)
 	}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	return &client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://serin", where: socket, endpoint: c.endpoint}, nil
+	return &client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://serin", away: noServe(c.state, socket), where: socket, endpoint: c.endpoint}, nil
 }
 
 func (c *connection) openURL() (*client, error) {
@@ -77,10 +94,12 @@ func (c *connection) openURL() (*client, error) {
 	if err != nil {
 		return nil, usageError("--token-file: %w", err)
 	}
-	return &client{http: &http.Client{}, base: strings.TrimRight(c.url, "/"), token: strings.TrimSpace(string(token)), where: c.url, endpoint: c.endpoint}, nil
+	gone := exit{ExitNotFound, away{fmt.Errorf("nobody listens at %s\nTry: serin serve -f endpoint.yaml --api %s --tokens FILE", c.url, u.Host)}}
+	return &client{http: &http.Client{}, base: strings.TrimRight(c.url, "/"), token: strings.TrimSpace(string(token)), away: gone, where: c.url, endpoint: c.endpoint}, nil
 }
 
-// call sends one request and decodes the answer into out; 409 counts as an answer.
+// call sends one request and decodes the answer into out. An action that is not
+// possible now (409) has an answer of its own, which goes into out too.
 func (c *client) call(ctx context.Context, method, path string, body []byte, out any) error {
 	resp, err := c.send(ctx, method, path, body)
 	if err != nil {
@@ -89,13 +108,13 @@ func (c *client) call(ctx context.Context, method, path string, body []byte, out
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
 	if err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", c.where, err)
+		return away{fmt.Errorf("reading the answer of %s: %w", c.where, err)}
 	}
-	if resp.StatusCode >= 300 && resp.StatusCode != http.StatusConflict {
+	if _, isAction := out.(*engine.ActionResult); resp.StatusCode >= 300 && !(isAction && resp.StatusCode == http.StatusConflict) {
 		return apiError(resp.StatusCode, data)
 	}
 	if err := json.Unmarshal(data, out); err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", c.where, err)
+		return fmt.Errorf("reading the answer of %s: %w; is it the API of a serin of this version?", c.where, err)
 	}
 	return nil
 }
@@ -109,13 +128,17 @@ func (c *client) send(ctx context.Context, method, path string, body []byte) (*h
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
-	if err != nil {
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			return nil, err
-		}
-		return nil, exit{ExitError, fmt.Errorf("asking %s: %w\nIs `serin serve` running?", c.where, err)}
+	switch {
+	case err == nil:
+		return resp, nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return nil, err
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
+		return nil, c.away
+	case errors.Is(err, os.ErrPermission):
+		return nil, exit{ExitForbidden, fmt.Errorf("asking %s: %w\nTry: the user who runs `serin serve`, or --server with a token", c.where, err)}
 	}
-	return resp, nil
+	return nil, exit{ExitError, away{fmt.Errorf("asking %s: %w\nIs `serin serve` running? Try: serin status", c.where, err)}}
 }
 
 // apiError turns an error answer into text and an exit code.
@@ -128,16 +151,15 @@ func apiError(status int, data []byte) error {
 	for _, d := range body.Details {
 		text += "\n  " + d
 	}
-	code := ExitError
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-		code = ExitUsage
+		return exit{ExitUsage, errors.New(text)}
 	case http.StatusNotFound:
-		code = ExitNotFound
+		return exit{ExitNotFound, errors.New(text)}
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict:
-		code = ExitForbidden
+		return exit{ExitForbidden, errors.New(text)}
 	}
-	return exit{code, errors.New(text)}
+	return exit{ExitError, away{fmt.Errorf("%s\nThe log of `serin serve` may say more", text)}}
 }
 
 // path returns the path of the endpoint, asking for its name where none was given.

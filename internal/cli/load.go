@@ -275,9 +275,15 @@ func runLoad(ctx context.Context, o loadOptions, stdio IO) error {
 	t.run(ctx)
 	sum.finish(time.Since(began))
 	if asJSON {
-		return printJSON(stdio.Out, sum)
+		if err := printJSON(stdio.Out, sum); err != nil {
+			return err
+		}
+	} else {
+		printTally(stdio.Out, sum)
 	}
-	printTally(stdio.Out, sum)
+	if sum.Sent > 0 && sum.OK == 0 {
+		return fmt.Errorf("none of %d requests to %s was answered well\nTry: serin status, or --url with the address that it shows", sum.Sent, o.url)
+	}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/serin-dev/serin/internal/local"
+	"github.com/serin-dev/serin/internal/server"
 	"github.com/serin-dev/serin/internal/spec"
 )
 
@@ -20,31 +21,40 @@ func newVersion(stdio IO) *cobra.Command {
 	var out output
 	c := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Long: "Print the version of this binary.\n\n" + exitTable,
 		RunE: func(*cobra.Command, []string) error {
 			asJSON, err := out.json()
 			if err != nil {
 				return err
 			}
-			version, revision := "devel", ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				if info.Main.Version != "" && info.Main.Version != "(devel)" {
-					version = info.Main.Version
-				}
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = s.Value
-					}
-				}
-			}
+			b := buildInfo()
 			if asJSON {
-				return printJSON(stdio.Out, map[string]string{"version": version, "revision": revision, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+				return printJSON(stdio.Out, map[string]string{"version": b.Version, "revision": b.Revision, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
 			}
-			fmt.Fprintf(stdio.Out, "serin %s %s (%s, %s/%s)\n", version, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(stdio.Out, "serin %s %s (%s, %s/%s)\n", b.Version, b.Revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	}
 	out.addTo(c)
 	return c
+}
+
+// buildInfo is what the toolchain wrote into the binary.
+func buildInfo() server.Build {
+	b := server.Build{Version: "devel"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		b.Version = v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			b.Revision = s.Value
+		}
+	}
+	return b
 }
 
 func newCompletion(stdio IO) *cobra.Command {

@@ -17,6 +17,9 @@ import (
 	"github.com/serin-dev/serin/internal/server"
 )
 
+// apiFarewell bounds how long answers of the API may take at the end.
+const apiFarewell = 2 * time.Second
+
 type serveOptions struct {
 	file, state, api, tokens, logFormat string
 	verbose                             bool
@@ -34,7 +37,7 @@ func newServe(stdio IO) *cobra.Command {
 	f.StringVarP(&o.file, "file", "f", "", "the document")
 	f.StringVar(&o.state, "state", envOr("SERIN_STATE", local.DefaultState), "folder of the record (SERIN_STATE)")
 	f.StringVar(&o.api, "api", "", "serve the API on this loopback address too, such as 127.0.0.1:8081; needs --tokens")
-	f.StringVar(&o.tokens, "tokens", "", "file of lines NAME ROLE[,ROLE] SECRET (viewer, operator, approver)")
+	f.StringVar(&o.tokens, "tokens", "", "`FILE` of lines NAME ROLE[,ROLE] SECRET (viewer, operator, approver, configurer)")
 	f.StringVar(&o.logFormat, "log", "text", "log format: text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return c
@@ -73,12 +76,18 @@ func runServe(ctx context.Context, o serveOptions, stdio IO) error {
 		return err
 	}
 	return s.run(ctx, func(address string) {
+		if s.tcp != "" {
+			fmt.Fprintf(stdio.Err, "API on http://%s, with a token of %s\n", s.tcp, o.tokens)
+		}
 		fmt.Fprintf(stdio.Err, "serving %s\nin another terminal: serin status --watch --state %s\n", address, o.state)
 	})
 }
 
 func (o *serveOptions) readTokens() ([]server.Token, error) {
 	if o.api == "" {
+		if o.tokens != "" {
+			return nil, usageError("--tokens has no use without --api: on the socket your user is your identity\nTry: --api 127.0.0.1:8081")
+		}
 		return nil, nil
 	}
 	host, _, err := net.SplitHostPort(o.api)
@@ -88,7 +97,11 @@ func (o *serveOptions) readTokens() ([]server.Token, error) {
 	if o.tokens == "" {
 		return nil, usageError("--api needs --tokens FILE: nobody reaches the API on TCP without a token")
 	}
-	return server.ReadTokens(o.tokens)
+	tokens, err := server.ReadTokens(o.tokens)
+	if err != nil {
+		return nil, usageError("--tokens: %w", err)
+	}
+	return tokens, nil
 }
 
 // service is an endpoint with its API.
@@ -98,6 +111,7 @@ type service struct {
 	tokens           []server.Token
 	logger           *slog.Logger
 	endpoint         *local.Endpoint
+	tcp              string // where the API listens on TCP
 }
 
 // run serves until the context ends.
@@ -112,12 +126,23 @@ func (s *service) run(ctx context.Context, ready func(address string)) error {
 	}
 	defer e.Close()
 	s.endpoint = e
-	api := &http.Server{Handler: server.New(server.Options{Control: e, Tokens: s.tokens, Logger: s.logger}), ConnContext: server.ConnContext, ReadHeaderTimeout: 10 * time.Second}
-	defer api.Close()
+	answers := server.New(server.Options{Control: e, Tokens: s.tokens, Build: buildInfo(), Logger: s.logger})
+	api := &http.Server{Handler: answers, ConnContext: server.ConnContext, ReadHeaderTimeout: 10 * time.Second}
+	api.RegisterOnShutdown(answers.StopWatching)
+	defer farewell(api)
 	if err := s.listen(api); err != nil {
 		return err
 	}
 	return serveError(e.Run(ctx, ready))
+}
+
+// farewell lets the API finish what it is answering: `delete` gets its answer.
+func farewell(api *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), apiFarewell)
+	defer cancel()
+	if api.Shutdown(ctx) != nil {
+		_ = api.Close()
+	}
 }
 
 // serveError gives a refusal its exit code and details.
@@ -157,8 +182,9 @@ func (s *service) listen(api *http.Server) error {
 	}
 	tcp, err := net.Listen("tcp", s.api)
 	if err != nil {
-		return fmt.Errorf("listening on --api: %w", err)
+		return fmt.Errorf("listening on --api: %w\nTry: another port", err)
 	}
+	s.tcp = tcp.Addr().String()
 	go func() { _ = api.Serve(tcp) }()
 	return nil
 }

@@ -3,12 +3,13 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/serin-dev/serin/internal/engine"
 )
@@ -55,181 +56,114 @@ func runStatus(ctx context.Context, o statusOptions, stdio IO) error {
 	return nil
 }
 
-// watchStatus redraws on a screen once a second and at every change; elsewhere
-// it writes each change once.
+// watchStatus keeps the status on a screen until interrupted; elsewhere it writes
+// each change once. An API that is away for a while is said so and asked again.
 func watchStatus(ctx context.Context, cl *client, stdio IO, asJSON bool) error {
-	screen := isTerminal(stdio.Out) && !asJSON
+	st, err := cl.status(ctx)
+	if err != nil {
+		return err
+	}
+	draw := plainly(stdio, asJSON)
+	if f, ok := stdio.Out.(*os.File); ok && isTerminal(f) && !asJSON {
+		fmt.Fprint(f, enterScreen)
+		defer func() { fmt.Fprint(f, leaveScreen); tree(f, st, paintFor(f)) }()
+		draw = onScreen(f)
+	}
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
-	last := ""
-	for {
-		st, err := cl.status(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		text := render(st, stdio, asJSON)
-		switch {
-		case screen:
-			fmt.Fprint(stdio.Out, "\x1b[H\x1b[2J"+text)
-		case text != last:
-			fmt.Fprint(stdio.Out, text)
-		}
-		last = text
+	for note := ""; ; {
+		draw(st, note)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-every.C:
 		}
-	}
-}
-
-func render(st engine.Status, stdio IO, asJSON bool) string {
-	var b bytes.Buffer
-	if asJSON {
-		_ = printJSONLine(&b, st)
-		return b.String()
-	}
-	tree(&b, st, paintFor(stdio.Out))
-	return b.String()
-}
-
-type waitOptions struct {
-	conn    connection
-	out     output
-	step    string
-	rollout string
-	timeout time.Duration
-}
-
-func newWait(stdio IO) *cobra.Command {
-	var o waitOptions
-	c := &cobra.Command{
-		Use: "wait", Short: "Wait until the rollout ends, or reaches a step", Args: cobra.NoArgs,
-		Long: "Wait until the rollout ends, or until it is ready to enter (or has entered) the step named by --step.\nPrints one line for each change, which reads well in a log. Never changes anything.\n\n" + exitTable,
-		RunE: func(c *cobra.Command, _ []string) error { return runWait(c.Context(), o, stdio) },
-	}
-	o.conn.addTo(c)
-	o.out.addTo(c)
-	c.Flags().StringVar(&o.step, "step", "", "stop waiting when the rollout is in this step or a later one")
-	c.Flags().StringVar(&o.rollout, "rollout", "", "id of the rollout meant (default: the running or last one)")
-	c.Flags().DurationVar(&o.timeout, "timeout", 0, "give up after this long, with exit code 7 (0: never)")
-	return c
-}
-
-func runWait(ctx context.Context, o waitOptions, stdio IO) error {
-	asJSON, err := o.out.json()
-	if err != nil {
-		return err
-	}
-	cl, err := o.conn.open()
-	if err != nil {
-		return err
-	}
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-	}
-	st, err := cl.status(ctx)
-	if err != nil {
-		return err
-	}
-	if st.Rollout == nil {
-		return exit{ExitNotFound, fmt.Errorf("no rollout has run on %q", st.Endpoint)}
-	}
-	if o.rollout == "" {
-		o.rollout = st.Rollout.ID
-	}
-	final, err := follow(ctx, cl, st, o, stdio)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = exit{ExitTimeout, fmt.Errorf("%s passed; rollout %s still runs at step %s (%s). Nothing was changed", o.timeout, o.rollout, final.Rollout.StepName, final.Rollout.Decision.Message)}
-	} else if err == nil {
-		err = waitExit(final, o)
-	}
-	if asJSON {
-		if perr := printJSON(stdio.Out, final); perr != nil {
-			return perr
-		}
-	}
-	return err
-}
-
-// follow watches until the wait is over and returns the last status seen.
-func follow(ctx context.Context, cl *client, st engine.Status, o waitOptions, stdio IO) (engine.Status, error) {
-	last, line := st, ""
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		if now := progress(last); now != line {
-			fmt.Fprintf(stdio.Err, "%s  %s\n", time.Now().Format(time.TimeOnly), now)
-			line = now
-		}
-		if over(last, o) {
-			return last, nil
-		}
-		select {
-		case <-ctx.Done():
-			return last, ctx.Err()
-		case <-tick.C:
-		}
 		next, err := cl.status(ctx)
 		switch {
-		case err == nil && next.Rollout != nil:
-			last = next
+		case err == nil:
+			st, note = next, ""
 		case ctx.Err() != nil:
-			return last, ctx.Err()
+			return nil
+		case isAway(err):
+			note = fmt.Sprintf("no answer since %s; what follows is old. Is `serin serve` running?", st.At.Local().Format(time.TimeOnly))
 		default:
-			line = "" // an API blip: say where we are again afterwards
+			return err
 		}
 	}
 }
 
-// progress is one line that changes when something happened.
-func progress(st engine.Status) string {
-	r := st.Rollout
-	if r.Outcome != "" {
-		return fmt.Sprintf("%s  %s: %s", r.ID, r.Outcome, r.Decision.Message)
-	}
-	return fmt.Sprintf("%s  step %s (%d/%d), candidate %s: %s", r.ID, r.StepName, r.Step+1, len(r.Steps), percent(st.Weights.InForceBP), r.Decision.Reason)
-}
-
-func over(st engine.Status, o waitOptions) bool {
-	r := st.Rollout
-	if r.ID != o.rollout || r.Outcome != "" {
-		return true
-	}
-	if held(r) {
-		return true
-	}
-	if o.step == "" {
-		return false
-	}
-	for i, s := range r.Steps {
-		if strings.EqualFold(s.Name, o.step) {
-			return r.Step >= i
+// plainly writes what has changed since the last time, for a file or a pipe.
+func plainly(stdio IO, asJSON bool) func(engine.Status, string) {
+	last, said := "", ""
+	return func(st engine.Status, note string) {
+		if note != "" && said == "" {
+			fmt.Fprintln(stdio.Err, "serin: "+note)
+		}
+		said = note
+		var b bytes.Buffer
+		if asJSON {
+			_ = printJSONLine(&b, st)
+		} else {
+			tree(&b, st, paint{})
+		}
+		if text := b.String(); text != last {
+			_, _ = stdio.Out.Write(b.Bytes())
+			last = text
 		}
 	}
-	return false
 }
 
-// held reports that the rollout will not move by itself any more.
-func held(r *engine.RolloutView) bool {
-	return r.Decision.Reason == "MaxDuration" || r.Decision.Reason == "ApprovalTimeout"
-}
+const (
+	enterScreen = "\x1b[?1049h\x1b[?25l" // the other screen, without a cursor
+	leaveScreen = "\x1b[?25h\x1b[?1049l"
+)
 
-func waitExit(st engine.Status, o waitOptions) error {
-	r := st.Rollout
-	switch {
-	case r.ID != o.rollout:
-		return exit{ExitReverted, fmt.Errorf("rollout %s was superseded by %s", o.rollout, r.ID)}
-	case r.Outcome == "Promoted" || r.Outcome == "":
-		if r.Outcome == "" && held(r) {
-			return exit{ExitHeld, fmt.Errorf("%s: %s", r.Decision.Reason, r.Decision.Message)}
+// onScreen draws over what was there, without a flicker, and no more than fits.
+func onScreen(f *os.File) func(engine.Status, string) {
+	return func(st engine.Status, note string) {
+		var b bytes.Buffer
+		p := paintFor(f)
+		if note != "" {
+			fmt.Fprintf(&b, "%s%s%s\n", p.bad, note, p.off)
 		}
-		return nil
+		tree(&b, st, p)
+		fmt.Fprintf(&b, "%s%s · Ctrl-C ends watching, not the rollout%s\n", p.dim, st.At.Local().Format(time.TimeOnly), p.off)
+		width, height, err := term.GetSize(int(f.Fd()))
+		if err != nil {
+			width, height = 80, 24
+		}
+		_, _ = f.WriteString("\x1b[H" + fit(b.String(), width, height) + "\x1b[J")
 	}
-	return exit{ExitReverted, fmt.Errorf("rollout %s: %s: %s", r.ID, r.Outcome, r.Decision.Message)}
+}
+
+// fit cuts a text to a screen: rows that wrap count as many, and the last line
+// says how much is missing. Each line clears the rest of its row.
+func fit(text string, width, height int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	rows := 0
+	for i, l := range lines {
+		n := max(1, (columns(l)+width-1)/max(width, 1))
+		if rows+n > height-1 && i < len(lines)-1 {
+			lines = append(lines[:i:i], fmt.Sprintf("… %d more lines: make the window larger, or serin status | less", len(lines)-i))
+			break
+		}
+		rows += n
+	}
+	return strings.Join(lines, "\x1b[K\r\n") + "\x1b[K"
+}
+
+// columns counts what a line takes on the screen, colours left out.
+func columns(line string) (n int) {
+	escape := false
+	for _, r := range line {
+		switch {
+		case r == '\x1b':
+			escape = true
+		case escape:
+			escape = r != 'm'
+		default:
+			n++
+		}
+	}
+	return n
 }
