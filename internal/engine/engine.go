@@ -71,8 +71,8 @@ type Engine struct {
 	waiting  []rollout.Action // actions that failed and are to be repeated
 	seq      uint64
 	shown    shown
-	watchers  map[chan Event]struct{}
-	changed   bool
+	watchers map[chan Event]struct{}
+	changed  bool
 }
 
 type pendingAction struct {
