@@ -49,9 +49,14 @@ func (s *sums) candidateRange() Range {
 	return r
 }
 
+// constantNull is how often, compared with stable's answers, the candidate's must
+// leave its constant at the least.
+const constantNull = .1
+
 // constantScores is evidence against "the candidate's scores leave its constant at
-// least a tenth as often as stable's": each of stable's departures is a coin that
-// fell stable's way. 0 when the candidate's scores vary or are fewer than 100.
+// least constantNull times as often as stable's". A departure is then stable's with a
+// chance of at most (1-w) / (1-w + w constantNull), and all of them were. 0 when the
+// candidate's scores vary or are fewer than 100.
 func (s *sums) constantScores() float64 {
 	r := s.candidateRange()
 	scored := s.settled.Scored
@@ -61,7 +66,6 @@ func (s *sums) constantScores() float64 {
 	if scored < leastConstant || !r.Seen || r.Min != r.Max {
 		return 0
 	}
-	const null = .1
 	var logE float64
 	for i := range s.strata {
 		t := &s.strata[i]
@@ -69,22 +73,31 @@ func (s *sums) constantScores() float64 {
 			continue
 		}
 		d := departures(scoresOf(&t.settled[Stable]), t.settled[Stable].ScoreRange, r.Min)
-		logE -= d * math.Log(1-t.w+t.w*null)
+		logE += d * math.Log1p(t.w*constantNull/(1-t.w))
 	}
 	p := &s.settled
 	d := departures(moments{float64(p.Scored), p.StableSum.Float(), p.StableSq.Float()}, p.StableRange, r.Min)
-	return logE - d*math.Log(.5+.5*null)
+	return logE + d*math.Log1p(constantNull)
 }
 
 // departures is a lower bound of how many of the values differ from at: from the
-// sum (Cauchy-Schwarz) and from the spread; the counts do not say more.
+// sum (Cauchy-Schwarz) and from the spread; the counts do not say more. What the
+// sums may be off by, from rounding, is taken off first: values that all equal at
+// must not seem to differ.
 func departures(y moments, r Range, at float64) float64 {
-	sum, sq := y.about(1, at)
 	most := math.Max(math.Abs(r.Min-at), math.Abs(r.Max-at))
-	if !(sq > 1e-9*most*most) || !r.Seen {
+	if !r.Seen || most == 0 {
 		return 0
 	}
-	return math.Min(math.Max(sq/(most*most), sum*sum/sq), y.n)
+	sum, sq := y.about(1, at)
+	const resolution = 1. / (1 << 46) // of one value and of one square in the sums
+	off := 1e-14*(math.Abs(y.sum)+math.Abs(at)*y.n) + resolution*y.n
+	offSq := 1e-14*(y.sq+2*math.Abs(at*y.sum)+at*at*y.n) + resolution*(1+2*math.Abs(at))*y.n
+	sum, sqLeast := math.Max(math.Abs(sum)-off, 0), sq-offSq
+	if !(sqLeast > 0) {
+		return 0
+	}
+	return math.Min(math.Max(sqLeast/(most*most), sum*sum/(sq+offSq)), y.n)
 }
 
 func scoresOf(c *Counts) moments {

@@ -64,6 +64,8 @@ func TestStatisticsAtTheEdges(t *testing.T) {
 		{"one-sided, V negative", logNormalAbove(drift{1, -1}, 1), 0},
 		{"departures of nothing", departures(moments{}, Range{}, 1), 0},
 		{"departures, all equal", departures(moments{10, 5, 2.5}, Range{.5, .5, true}, .5), 0},
+		{"departures, all equal and rounded up", departures(moments{1000, 300, 90 + 1e-11}, Range{.3, .3, true}, .3), 0},
+		{"departures, all but equal and rounded up", departures(moments{1000, 300, 90 + 1e-12}, Range{.3, .3 + 1e-12, true}, .3), 0},
 		{"mean of none", moments{}.mean(), 0},
 		{"sd of one", moments{1, 5, 25}.sd(), 0},
 		{"sd, all equal", moments{4, 2, 1}.sd(), 0},

@@ -30,7 +30,7 @@ func Judge(p Policy, c *Calibration, e Evidence, breaker Window) Verdict {
 	if p.Agreement != nil {
 		metrics = append(metrics, agreement(p, &s))
 	}
-	v := Verdict{ExtraErrorRate: extraErrorRate(p, &s), LogERevertAt: -math.Log(combinedShare * p.FalseRevert)}
+	v := Verdict{ExtraErrorRate: extraErrorRate(p, &s), LogERevertAt: revertAt(p)}
 	for i := range metrics {
 		keepFinite(&metrics[i])
 	}
@@ -42,6 +42,12 @@ func Judge(p Policy, c *Calibration, e Evidence, breaker Window) Verdict {
 	decide(p, c, &s, breaker, &v)
 	return v
 }
+
+// revertAt is the combined evidence that reverts. The 1 on top pays for metrics that
+// report no evidence (a factor of 1) while their process is not read: before enough
+// scores, or once a constant candidate has varied. Their weighted sum exceeds that of
+// the processes by 1 at most.
+func revertAt(p Policy) float64 { return math.Log1p(1 / (combinedShare * p.FalseRevert)) }
 
 // keepFinite drops what is no number: JSON has none such, and no evidence may come
 // from them.

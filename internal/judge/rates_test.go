@@ -240,3 +240,48 @@ func TestMeanAtThePromoteMargin(t *testing.T) {
 	}
 	t.Logf("%d of %d passed at the margin", passed, runs)
 }
+
+// TestConstantAtItsNull: the candidate leaves 0 a tenth as often as stable does, so
+// seldom that its first hundred answers are often alike.
+func TestConstantAtItsNull(t *testing.T) {
+	const runs = 60
+	for _, info := range []EpochInfo{{WeightBP: 1000}, {WeightBP: 5000}, {ShadowBP: fullWeight}} {
+		reverted := 0
+		for seed := range uint64(runs) {
+			p, w := DefaultPolicy(), newWorld(8000+seed)
+			c := w.calibration(p, 1500)
+			w.score = func(a Arm, _ float64) float64 {
+				if w.rng.Float64() < []float64{.05, .005}[a] {
+					return 1
+				}
+				return 0
+			}
+			w.epoch(info)
+			for range 60 {
+				w.requests(100, 0)
+				if v := Judge(p, c, w.evidence, Window{}); v.Action == Revert {
+					reverted++
+					break
+				}
+			}
+		}
+		// At 1 %, more than 5 of 60 have a chance below 1e-4.
+		if reverted > 5 {
+			t.Errorf("%+v: %d of %d candidates reverted, want about 1 %% at most", info, reverted, runs)
+		}
+	}
+}
+
+// TestBothConstant: whatever the one score is, and however it rounds in the sums.
+func TestBothConstant(t *testing.T) {
+	for _, y := range []float64{0, .1, .3, .0365, 1234.567, -.7, 1e-9, MaxScore - .1} {
+		p, w := DefaultPolicy(), newWorld(9)
+		w.score = func(Arm, float64) float64 { return y }
+		c := w.calibration(p, 1500)
+		w.epoch(EpochInfo{WeightBP: 1000, ShadowBP: 1000})
+		w.requests(3000, 0)
+		if v := Judge(p, c, w.evidence, Window{}); v.Action == Revert {
+			t.Errorf("both score %g: %s", y, v.Message)
+		}
+	}
+}
