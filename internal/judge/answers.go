@@ -20,7 +20,7 @@ func invalid(p Policy, s *sums) Metric {
 	n, k := s.totals(readable), s.totals(invalidUnits)
 	seen, bad := n[Candidate], k[Candidate]
 	sh := &s.shadow
-	seen += minus(sh.N, sh.NotComparable+sh.ShadowErrors)
+	seen += minus(sh.N, sh.NotComparable+sh.ShadowErrors+sh.ShadowRefusals)
 	bad += sh.ShadowInvalid
 	m.N, m.Value = [2]uint64{n[Stable], seen}, part(bad, seen)
 	if blind := s.totals(func(c *Counts) uint64 { return c.Opaque + c.Unparsed }); seen == 0 && blind[Candidate] >= leastConstant {

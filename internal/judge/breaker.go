@@ -46,14 +46,16 @@ func breaker(p Policy, s *sums, w Window) (Action, Reason, string) {
 		weight = s.maxWeight
 	}
 	says := fmt.Sprintf("the candidate failed %d of its last %d requests, stable %d of %d", bad, asked, stableBad, stableAsked)
-	failing := bad >= breakerLeast && 2*bad >= asked
+	// Clients that fail again and again are part of the share, but no new events.
+	events, theirs := minus(bad, w.SameKey[Candidate]), minus(stableBad, w.SameKey[Stable])
+	failing := events >= breakerLeast && 2*bad >= asked
 	switch stableFails := 2*stableBad >= max(stableAsked, 1); {
 	case failing && stableFails && stableBad >= breakerLeast:
 		return Hold, BothArmsFailing, "both arms fail: " + says
 	case failing && stableFails:
-	case failing && weight >= fullWeight && bad >= bakeLeast && 10*bad >= 9*asked:
+	case failing && weight >= fullWeight && events >= bakeLeast && 10*bad >= 9*asked:
 		return Revert, TotalBreakage, says
-	case failing && run(bad, stableBad, minus(s.events, bad+stableBad), float64(weight)/fullWeight, p.Errors.RevertAbove, breakerShare*p.FalseRevert):
+	case failing && run(events, theirs, minus(s.events, events+theirs), float64(weight)/fullWeight, p.Errors.RevertAbove, breakerShare*p.FalseRevert):
 		return Revert, breakage(bad, asked), says
 	}
 	return shadowBreaker(p, s, w)

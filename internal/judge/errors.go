@@ -18,6 +18,11 @@ const (
 
 func errorUnits(c *Counts) uint64 { return c.ErrorUnits }
 
+// firstErrors are failed first requests. Of a client that stays with its arm the first
+// failure tells sooner that something is wrong, but in the end every busy client meets
+// one: only first requests say how often requests fail.
+func firstErrors(c *Counts) uint64 { return minus(c.ErrorUnits, c.LateErrorUnits) }
+
 // excessMargin is what orWithin means for revert: the excess that stands to
 // orWithin as the revert margin stands to the promote margin (0.025 points of 0.1
 // at 1.25x and 2x). Both margins then take over from the ratio at the same
@@ -30,13 +35,13 @@ func excessMargin(m RatioMargin) float64 {
 // and the absolute margin; promotion needs one of them.
 func errorRate(p Policy, s *sums) Metric {
 	m := Metric{Name: nameErrors, Reason: ErrorRate, Required: true, Unit: "x", N: s.units, Threshold: p.Errors.PromoteBelow}
-	events := s.coinsOf(errorUnits)
+	events := s.coinsOf(firstErrors)
 	m.EvidenceRevert = s.worse(p.Errors, errorUnits)
 	m.EvidencePromote = logRatio(events, p.Errors.PromoteBelow, promoteGrid)
 	if p.Errors.OrWithin > 0 {
-		m.EvidencePromote = average(m.EvidencePromote, logExcessBelow(s.trialsOf(errorUnits), p.Errors.OrWithin))
+		m.EvidencePromote = average(m.EvidencePromote, logExcessBelow(s.trialsOf(firstErrors), p.Errors.OrWithin))
 	}
-	m.Value = s.weightedRatio(errorUnits)
+	m.Value = s.weightedRatio(firstErrors)
 	m.Lower, m.Upper, m.Open = ratioBounds(events, p.FalsePromote)
 	k := s.totals(errorUnits)
 	m.Needed = s.errorsNeeded(p, m, k)
@@ -164,7 +169,7 @@ func shadowErrors(p Policy, s *sums) Metric {
 // extraErrorRate bounds the candidate's error rate minus stable's from above: the
 // least excess, to 1 part in 1,000, that the evidence excludes. 1 without data.
 func extraErrorRate(p Policy, s *sums) float64 {
-	bar, data, pairs := math.Log(1/p.FalsePromote), s.trialsOf(errorUnits), s.couples(true)
+	bar, data, pairs := math.Log(1/p.FalsePromote), s.trialsOf(firstErrors), s.couples(true)
 	excluded := func(d float64) bool {
 		return average(logExcessBelow(data, d), logPairedBelow(pairs, d)) >= bar
 	}

@@ -22,6 +22,11 @@ type EpochInfo struct {
 	Step     int    `json:"step"`     // index into the plan
 	WeightBP int    `json:"weightBP"` // routing probability of the candidate, basis points
 	ShadowBP int    `json:"shadowBP"` // share of stable's requests copied, basis points
+	// KeptBP is the greatest smaller weight that was in force before in this rollout,
+	// where clients keep their arm (sticky routing): clients below it are the
+	// candidate's without a new coin, and are not judged in this epoch. The others
+	// drew (WeightBP - KeptBP) / (10000 - KeptBP).
+	KeptBP int `json:"keptBP,omitempty"`
 	// Warmup epochs feed the breaker only: the revision is too young to be judged.
 	Warmup bool `json:"warmup,omitempty"`
 	// Calibrating epochs are left out of the latency and score metrics: their
@@ -52,6 +57,10 @@ type Counts struct {
 	InvalidUnits  uint64 `json:"invalidUnits,omitempty"`
 	RefusalUnits  uint64 `json:"refusalUnits,omitempty"`
 	AnsweredUnits uint64 `json:"answeredUnits,omitempty"` // units whose answer was looked at (not dropped), valid or not
+	// LateErrorUnits are those of ErrorUnits whose key had been served in the epoch
+	// before: ErrorUnits - LateErrorUnits is how many first requests failed.
+	LateErrorUnits uint64 `json:"lateErrorUnits,omitempty"`
+	Unjudged       uint64 `json:"unjudged,omitempty"` // served, but not by a coin of this epoch's: kept keys, other weights
 
 	// Answers. Unparsed and Opaque ones carry no score and are reported as such.
 	Invalid  uint64 `json:"invalid,omitempty"` // 2xx without a usable score: NaN, missing, unparsable
@@ -82,16 +91,24 @@ type Pairs struct {
 	N              uint64 `json:"n,omitempty"`
 	BothOK         uint64 `json:"bothOK,omitempty"`
 	BothFailed     uint64 `json:"bothFailed,omitempty"`
-	OnlyStableBad  uint64 `json:"onlyStableBad,omitempty"` // c of McNemar
-	OnlyShadowBad  uint64 `json:"onlyShadowBad,omitempty"` // b of McNemar: error or invalid answer
-	ShadowErrors   uint64 `json:"shadowErrors,omitempty"`  // of the candidate: transport, 5xx, timeout
-	ShadowInvalid  uint64 `json:"shadowInvalid,omitempty"` // of the candidate: 2xx without a usable score
-	Compared       uint64 `json:"compared,omitempty"`      // both scored (or both labelled), same shape
-	Disagreed      uint64 `json:"disagreed,omitempty"`     // of Compared: beyond tolerance, or another shape
-	NotComparable  uint64 `json:"notComparable,omitempty"` // an answer opaque, unparsed or dropped
-	Dropped        uint64 `json:"dropped,omitempty"`       // no room to record
-	Scored         uint64 `json:"scored,omitempty"`        // both scored: feeds the sums below
-	StableSum      Fixed  `json:"stableSum,omitzero"`      // sum of stable's per-answer mean score
+	OnlyStableBad  uint64 `json:"onlyStableBad,omitempty"`  // c of McNemar
+	OnlyShadowBad  uint64 `json:"onlyShadowBad,omitempty"`  // b of McNemar: error or invalid answer
+	ShadowErrors   uint64 `json:"shadowErrors,omitempty"`   // of the candidate: transport, 5xx, timeout
+	ShadowInvalid  uint64 `json:"shadowInvalid,omitempty"`  // of the candidate: 2xx without a usable score
+	ShadowRefusals uint64 `json:"shadowRefusals,omitempty"` // of the candidate: 4xx
+	Compared       uint64 `json:"compared,omitempty"`       // both scored (or both labelled), same shape
+	Disagreed      uint64 `json:"disagreed,omitempty"`      // of Compared: beyond tolerance, or another shape
+	NotComparable  uint64 `json:"notComparable,omitempty"`  // an answer opaque, unparsed or dropped
+	Dropped        uint64 `json:"dropped,omitempty"`        // no room to record
+
+	// Repeats: stable was asked the same request twice, to learn how far its answers
+	// differ by themselves.
+	Repeats          uint64 `json:"repeats,omitempty"`          // both answers usable
+	RepeatsDisagreed uint64 `json:"repeatsDisagreed,omitempty"` // of Repeats, as Disagreed of Compared
+	RepeatsLost      uint64 `json:"repeatsLost,omitempty"`      // an answer missing, unreadable or dropped
+
+	Scored         uint64 `json:"scored,omitempty"`   // both scored: feeds the sums below
+	StableSum      Fixed  `json:"stableSum,omitzero"` // sum of stable's per-answer mean score
 	CandidateSum   Fixed  `json:"candidateSum,omitzero"`
 	StableSq       Fixed  `json:"stableSq,omitzero"`
 	CandidateSq    Fixed  `json:"candidateSq,omitzero"`
@@ -184,6 +201,8 @@ func (c *Counts) Add(o *Counts) {
 	c.InvalidUnits += o.InvalidUnits
 	c.RefusalUnits += o.RefusalUnits
 	c.AnsweredUnits += o.AnsweredUnits
+	c.LateErrorUnits += o.LateErrorUnits
+	c.Unjudged += o.Unjudged
 	c.Invalid += o.Invalid
 	c.Opaque += o.Opaque
 	c.Unparsed += o.Unparsed
@@ -240,10 +259,14 @@ func (p *Pairs) Add(o *Pairs) {
 	p.OnlyShadowBad += o.OnlyShadowBad
 	p.ShadowErrors += o.ShadowErrors
 	p.ShadowInvalid += o.ShadowInvalid
+	p.ShadowRefusals += o.ShadowRefusals
 	p.Compared += o.Compared
 	p.Disagreed += o.Disagreed
 	p.NotComparable += o.NotComparable
 	p.Dropped += o.Dropped
+	p.Repeats += o.Repeats
+	p.RepeatsDisagreed += o.RepeatsDisagreed
+	p.RepeatsLost += o.RepeatsLost
 	p.Scored += o.Scored
 	p.StableSum = p.StableSum.Plus(o.StableSum)
 	p.CandidateSum = p.CandidateSum.Plus(o.CandidateSum)

@@ -10,10 +10,10 @@ const fullWeight = 10000 // basis points
 // stratum is all judged evidence of one routing probability: epochs of one weight
 // are added, epochs of different weights never are (Simpson's paradox).
 type stratum struct {
-	bp      int
-	w       float64
-	arms    [2]Counts
-	settled [2]Counts // without calibrating epochs: latency and scores
+	bp, kept int
+	w        float64
+	arms     [2]Counts
+	settled  [2]Counts // without calibrating epochs: latency and scores
 }
 
 // sums is the evidence as the metrics read it.
@@ -24,7 +24,7 @@ type sums struct {
 	shadowed  bool  // some epoch copied requests
 	weighted  bool  // some epoch gave the candidate traffic
 	maxWeight int
-	events    uint64 // errors seen under weights, warm-up included: the breaker's
+	events    uint64 // failures seen under weights, warm-up included: the breaker's
 	discords  uint64 // discordant shadow pairs, likewise
 	units     [2]uint64
 	dropped   uint64 // answers of the candidate that were not looked at, of
@@ -42,7 +42,7 @@ func gather(e Evidence) sums {
 		s.maxWeight = max(s.maxWeight, ep.Info.WeightBP)
 		mixed := ep.Info.WeightBP > 0 && ep.Info.WeightBP < fullWeight
 		if mixed {
-			s.events += ep.Arms[Stable].Errors + ep.Arms[Candidate].Errors
+			s.events += ep.Arms[Stable].ErrorUnits + ep.Arms[Candidate].ErrorUnits
 		}
 		s.discords += ep.Shadow.OnlyShadowBad + ep.Shadow.OnlyStableBad
 		if ep.Info.Tampered || ep.Info.Warmup {
@@ -56,15 +56,19 @@ func gather(e Evidence) sums {
 			s.add(ep)
 		}
 	}
-	slices.SortFunc(s.strata, func(a, b stratum) int { return cmp.Compare(a.bp, b.bp) })
+	slices.SortFunc(s.strata, func(a, b stratum) int { return cmp.Or(cmp.Compare(a.bp, b.bp), cmp.Compare(a.kept, b.kept)) })
 	return s
 }
 
 func (s *sums) add(ep *EpochEvidence) {
-	i := slices.IndexFunc(s.strata, func(t stratum) bool { return t.bp == ep.Info.WeightBP })
+	bp, kept := ep.Info.WeightBP, ep.Info.KeptBP
+	if kept < 0 || kept >= bp {
+		return // nobody drew a coin
+	}
+	i := slices.IndexFunc(s.strata, func(t stratum) bool { return t.bp == bp && t.kept == kept })
 	if i < 0 {
 		i = len(s.strata)
-		s.strata = append(s.strata, stratum{bp: ep.Info.WeightBP, w: float64(ep.Info.WeightBP) / fullWeight})
+		s.strata = append(s.strata, stratum{bp: bp, kept: kept, w: float64(bp-kept) / float64(fullWeight-kept)})
 	}
 	for a := range ep.Arms {
 		s.strata[i].arms[a].Add(&ep.Arms[a])
@@ -93,7 +97,7 @@ func (s *sums) trialsOf(pick func(*Counts) uint64) []trials {
 	out := make([]trials, 0, len(s.strata))
 	for i := range s.strata {
 		t := &s.strata[i]
-		out = append(out, trials{coins{t.w, pick(&t.arms[Candidate]), pick(&t.arms[Stable])}, t.arms[Candidate].Units + t.arms[Stable].Units})
+		out = append(out, trials{coins{t.w, pick(&t.arms[Candidate]), pick(&t.arms[Stable])}, float64(t.arms[Candidate].Units) + float64(t.arms[Stable].Units)})
 	}
 	return out
 }

@@ -66,10 +66,10 @@ func TestVerdicts(t *testing.T) {
 			w.score = func(a Arm, b float64) float64 { return b * (1 + float64(a)) }
 		}, at10, 8000, Revert, CutoffShare, "cutoff 0.05", Fail},
 		{"share above the cut-off kept", func(p *Policy) { p.Cutoffs = []Cutoff{{.05, 1.25, 1.5}} }, nil, at10, 80000, Advance, Promotable, "cutoff 0.05", Pass},
-		{"swapped columns, in shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95} }, func(w *world) {
+		{"swapped columns, in shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95, 0} }, func(w *world) {
 			w.score = func(a Arm, b float64) float64 { return b + .02*float64(a) }
 		}, shadow, 500, Revert, Disagreement, nameAgreement, Fail},
-		{"agreement, in shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95} }, nil, shadow, 500, Advance, WithinBounds, nameAgreement, Pass},
+		{"agreement, in shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95, 0} }, nil, shadow, 500, Advance, WithinBounds, nameAgreement, Pass},
 		{"mean, in shadow", func(p *Policy) { p.Mean = &ShareMargin{.1, .2} }, nil, shadow, 500, Advance, WithinBounds, nameMean, Pass},
 		{"mean shifted, in shadow", func(p *Policy) { p.Mean = &ShareMargin{.1, .2} }, func(w *world) {
 			w.score = func(a Arm, b float64) float64 { return b * (1 + .3*float64(a)) }
@@ -78,7 +78,7 @@ func TestVerdicts(t *testing.T) {
 			w.errorRate = func(a Arm, _ int) float64 { return .1 * float64(a) }
 		}, shadow, 2000, Revert, ShadowErrors, nameShadow, Fail},
 		{"both fail a tenth", nil, func(w *world) { w.errorRate = func(Arm, int) float64 { return .1 } }, shadow, 3000, Advance, WithinBounds, nameShadow, Inconclusive},
-		{"agreement without shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95} }, nil, at10, 80000, Advance, Promotable, nameAgreement, NotJudgeable},
+		{"agreement without shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95, 0} }, nil, at10, 80000, Advance, Promotable, nameAgreement, NotJudgeable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			p := DefaultPolicy()
@@ -135,7 +135,10 @@ func TestHolds(t *testing.T) {
 		{"breakage beats a broken sample ratio", mixed(1000, Counts{Units: 8000}, Counts{Units: 2000, Errors: 4}), Window{Requests: [2]uint64{90, 4}, Errors: [2]uint64{0, 4}}, Revert, TotalBreakage},
 		{"half of the requests", mixed(1000, Counts{Units: 1800}, Counts{Units: 200, Errors: 6}), Window{WeightBP: 1000, Requests: [2]uint64{90, 10}, Errors: [2]uint64{0, 6}}, Revert, ErrorRate},
 		{"less than half is left to the evidence", mixed(1000, Counts{Units: 1800}, Counts{Units: 200, Errors: 6}), Window{WeightBP: 1000, Requests: [2]uint64{90, 13}, Errors: [2]uint64{0, 6}}, Advance, WithinBounds},
-		{"many errors before raise the bar", mixed(1000, Counts{Units: 18000, Errors: 400}, Counts{Units: 2000, Errors: 44}), Window{WeightBP: 1000, Requests: [2]uint64{90, 4}, Errors: [2]uint64{0, 4}}, Advance, WithinBounds},
+		{"many errors before raise the bar", mixed(1000, Counts{Units: 18000, ErrorUnits: 400}, Counts{Units: 2000, ErrorUnits: 44}), Window{WeightBP: 1000, Requests: [2]uint64{90, 4}, Errors: [2]uint64{0, 4}}, Advance, WithinBounds},
+		{"one client fails again and again", mixed(1000, Counts{Units: 1800}, Counts{Units: 200, ErrorUnits: 1}), Window{WeightBP: 1000, Requests: [2]uint64{90, 12}, Errors: [2]uint64{0, 12}, SameKey: [2]uint64{0, 11}}, Advance, WithinBounds},
+		{"every client fails again and again", mixed(1000, Counts{Units: 1800}, Counts{Units: 200, ErrorUnits: 4}), Window{WeightBP: 1000, Requests: [2]uint64{90, 40}, Errors: [2]uint64{0, 40}, SameKey: [2]uint64{0, 36}}, Revert, TotalBreakage},
+		{"bake, one broken client", mixed(fullWeight, Counts{}, Counts{Units: 200}), Window{WeightBP: fullWeight, Requests: [2]uint64{0, 25}, Errors: [2]uint64{0, 24}, SameKey: [2]uint64{0, 23}}, Hold, TooLittleData},
 		{"breakage in shadow", mixed(1000, Counts{Units: 1800}, Counts{Units: 200}), Window{ShadowPairs: 16, ShadowOnlyShadow: 16}, Revert, TotalBreakage},
 		{"half of the copies fail", mixed(1000, Counts{Units: 1800}, Counts{Units: 200}), Window{ShadowPairs: 30, ShadowOnlyShadow: 18}, Revert, ErrorRate},
 		{"bake, broken", mixed(fullWeight, Counts{}, Counts{Units: 200}), Window{WeightBP: fullWeight, Requests: [2]uint64{0, 25}, Errors: [2]uint64{0, 24}}, Revert, TotalBreakage},

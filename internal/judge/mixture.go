@@ -54,12 +54,13 @@ func average(a, b float64) float64 { return logMeanExp([]float64{a, b}) }
 func logRatio(strata []coins, r0 float64, grid []float64) float64 {
 	terms := make([]float64, len(grid))
 	for _, s := range strata {
-		if !(s.w > 0 && s.w < 1 && r0 > 0) || math.IsInf(r0, 1) || s.candidate+s.stable == 0 {
+		if !(s.w > 0 && s.w < 1 && r0 > 0) || math.IsInf(r0, 1) || s.candidate == 0 && s.stable == 0 {
 			continue
 		}
+		n := float64(s.candidate) + float64(s.stable) // which two counts near 2^64 must not wrap
 		base := math.Log(s.w*r0 + 1 - s.w)
 		for j, g := range grid {
-			terms[j] += float64(s.candidate)*math.Log(g) - float64(s.candidate+s.stable)*(math.Log(s.w*r0*g+1-s.w)-base)
+			terms[j] += float64(s.candidate)*math.Log(g) - n*(math.Log(s.w*r0*g+1-s.w)-base)
 		}
 	}
 	return logMeanExp(terms)
@@ -68,10 +69,10 @@ func logRatio(strata []coins, r0 float64, grid []float64) float64 {
 // trials are the units and events of both arms at one routing probability.
 type trials struct {
 	coins
-	units uint64 // of both arms
+	units float64 // of both arms
 }
 
-func (t trials) quiet() float64 { return float64(minus(t.units, t.candidate+t.stable)) }
+func (t trials) quiet() float64 { return math.Max(t.units-float64(t.candidate)-float64(t.stable), 0) }
 
 func minus(a, b uint64) uint64 {
 	if b >= a {

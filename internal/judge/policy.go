@@ -71,6 +71,11 @@ type AgreementMargin struct {
 	Tolerance    float64 `json:"tolerance"`
 	RevertBelow  float64 `json:"revertBelow"`
 	PromoteAbove float64 `json:"promoteAbove"`
+	// RepeatBP is the share of shadowed requests, in basis points, that stable is asked
+	// twice: what it disagrees about with itself is not held against the candidate,
+	// which is not reverted before enough is known of it. 0: never asked, and taken to
+	// repeat itself.
+	RepeatBP int `json:"repeatBP,omitempty"`
 }
 
 // Default margins of a declared cut-off (product.md leaves them to the judge):
@@ -153,7 +158,8 @@ func (p Policy) checks() []check {
 	}
 	if a := p.Agreement; a != nil {
 		out = append(out, check{"agreement.tolerance", a.Tolerance, 0, MaxScore},
-			check{"agreement.revertBelow", a.RevertBelow, tiny, most}, check{"agreement.promoteAbove", a.PromoteAbove, tiny, most})
+			check{"agreement.revertBelow", a.RevertBelow, tiny, most}, check{"agreement.promoteAbove", a.PromoteAbove, tiny, most},
+			check{"agreement.repeatBP", float64(a.RepeatBP), 0, fullWeight})
 	}
 	return out
 }

@@ -175,30 +175,3 @@ func cutoff(p Policy, c *Calibration, s *sums, i int) Metric {
 	}
 	return m
 }
-
-// agreement judges the share of shadow pairs within tolerance. It stands on shadow
-// evidence for the whole rollout; a plan without shadow can never give it any.
-func agreement(p Policy, s *sums) Metric {
-	a, d, n := p.Agreement, s.shadow.Disagreed, s.shadow.Compared
-	m := Metric{Name: nameAgreement, Reason: Disagreement, Required: true, ShadowOnly: true, Unit: "share", N: [2]uint64{n, n}, Threshold: a.PromoteAbove}
-	switch {
-	case n == 0 && s.shadow.NotComparable >= leastConstant:
-		m.Outcome, m.Message = NotJudgeable, fmt.Sprintf("none of %d shadow pairs could be compared: the answers cannot be read", s.shadow.NotComparable)
-		return m
-	case n == 0 && s.weighted && !s.shadowed:
-		m.Outcome, m.Message = NotJudgeable, "the plan has no shadow step: agreement is declared but cannot be judged, and does not block promotion"
-		return m
-	}
-	m.Value = 1 - part(d, n)
-	if n == 0 {
-		m.Value = 0
-	}
-	m.EvidenceRevert = logShare(d, n, 1-a.RevertBelow, oddsAbove)
-	m.EvidencePromote = logShare(d, n, 1-a.PromoteAbove, oddsBelow)
-	m.Needed = needed(p, m, 5.2/(1-a.PromoteAbove))
-	m.Message = fmt.Sprintf("%.2f %% of %d shadow pairs agree within %g; reverts below %g %%, passes above %g %%", 100*m.Value, n, a.Tolerance, 100*a.RevertBelow, 100*a.PromoteAbove)
-	if s.shadow.NotComparable > 0 {
-		m.Message += fmt.Sprintf("; %d pairs could not be compared", s.shadow.NotComparable)
-	}
-	return m
-}

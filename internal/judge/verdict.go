@@ -98,12 +98,14 @@ type Verdict struct {
 }
 
 // Window are the additive counts of the recent past (about ten seconds), which
-// the evidence holds too: what the breaker looks at. Warm-up counts. With sticky
-// routing, count the first failure of each key: one bad client is one event.
+// the evidence holds too: what the breaker looks at. Warm-up counts.
 type Window struct {
 	WeightBP int       `json:"weightBP"` // greatest routing weight in force during the window; 0: the greatest of the evidence is taken
 	Requests [2]uint64 `json:"requests"` // routed by weight, per arm
 	Errors   [2]uint64 `json:"errors"`
+	// SameKey are those of Errors whose sticky key had failed before in its epoch: they
+	// count for the share that fails, but one bad client is one event.
+	SameKey [2]uint64 `json:"sameKey,omitzero"`
 
 	ShadowPairs      uint64 `json:"shadowPairs,omitempty"`
 	ShadowBothFailed uint64 `json:"shadowBothFailed,omitempty"`
@@ -117,6 +119,7 @@ func (w *Window) Add(o Window) {
 	for a := range w.Requests {
 		w.Requests[a] += o.Requests[a]
 		w.Errors[a] += o.Errors[a]
+		w.SameKey[a] += o.SameKey[a]
 	}
 	w.ShadowPairs += o.ShadowPairs
 	w.ShadowBothFailed += o.ShadowBothFailed

@@ -16,6 +16,7 @@ type world struct {
 	tail       [2]float64 // chance of half a second more
 	score      func(arm Arm, base float64) float64
 	base       func(r *rand.Rand) float64
+	repeatBP   int
 	evidence   Evidence
 	recent     []Window
 	failedCand uint64
@@ -125,6 +126,12 @@ func (w *world) shadow(p *Pairs, i int, slice *Window) {
 			p.Disagreed++
 		}
 		p.AddScores(s, c)
+		if w.rng.IntN(fullWeight) < w.repeatBP {
+			p.Repeats++
+			if math.Abs(s-w.score(Stable, b)) > .01 {
+				p.RepeatsDisagreed++
+			}
+		}
 	}
 }
 
