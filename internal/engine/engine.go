@@ -133,7 +133,7 @@ func (e *Engine) Restore(ctx context.Context, w Wish) error {
 	if e.rec.State.Stable == nil && e.rec.State.Candidate == nil {
 		return nil
 	}
-	e.cfg.Source.Begin(epochInfo(e.rec.State.Routing))
+	e.cfg.Source.Begin(e.epochInfo(e.rec.State.Routing))
 	for _, a := range rollout.Restore(e.rec.State) {
 		if err := e.apply(ctx, a); err != nil {
 			return fmt.Errorf("restoring the routes of %q: %w", e.cfg.Endpoint, err)
@@ -312,7 +312,7 @@ func (e *Engine) apply(ctx context.Context, a rollout.Action) error {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	if r, ok := a.(rollout.SetRouting); ok {
-		e.cfg.Source.Begin(epochInfo(r.Routing))
+		e.cfg.Source.Begin(e.epochInfo(r.Routing))
 	}
 	if err := e.cfg.Platform.Apply(ctx, a); err != nil {
 		return fmt.Errorf("applying %T: %w", a, err)

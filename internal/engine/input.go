@@ -7,8 +7,23 @@ import (
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
-func epochInfo(r rollout.Routing) judge.EpochInfo {
-	return judge.EpochInfo{ID: r.Epoch, Step: r.Step, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, Warmup: r.Warmup, Calibrating: r.Calibrating}
+func (e *Engine) epochInfo(r rollout.Routing) judge.EpochInfo {
+	info := judge.EpochInfo{ID: r.Epoch, Step: r.Step, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, Warmup: r.Warmup, Calibrating: r.Calibrating}
+	if a := e.rec.State.Attempt; a != nil && e.rec.Policy.Sticky {
+		info.KeptBP = keptBP(e.evidence(), a.FirstEpoch, r)
+	}
+	return info
+}
+
+// keptBP is the greatest weight below the present one that the rollout had before:
+// its clients have the candidate already.
+func keptBP(e judge.Evidence, first uint32, r rollout.Routing) (kept int) {
+	for i := range e.Epochs {
+		if info := e.Epochs[i].Info; info.ID >= first && info.ID < r.Epoch && info.WeightBP < r.WeightBP {
+			kept = max(kept, info.WeightBP)
+		}
+	}
+	return kept
 }
 
 // evidence returns the counts of earlier processes and this one's: all since the

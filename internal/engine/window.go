@@ -12,7 +12,7 @@ const breakerSpan = 10 * time.Second
 // totals are sums over all epochs of a rollout at one moment.
 type totals struct {
 	at                                            time.Time
-	requests, errors                              [2]uint64
+	requests, errors, sameKey                     [2]uint64
 	shadowPairs, onlyShadow, onlyStable, bothFail uint64
 }
 
@@ -23,6 +23,7 @@ func totalsOf(at time.Time, e judge.Evidence) totals {
 		for arm := range ep.Arms {
 			t.requests[arm] += ep.Arms[arm].Requests
 			t.errors[arm] += ep.Arms[arm].Errors
+			t.sameKey[arm] += less(ep.Arms[arm].Errors, ep.Arms[arm].ErrorUnits)
 		}
 		t.shadowPairs += ep.Shadow.N
 		t.onlyShadow += ep.Shadow.OnlyShadowBad
@@ -96,6 +97,7 @@ func (s *span) window(weightBP int) judge.Window {
 	for a := range w.Requests {
 		w.Requests[a] = less(to.requests[a], from.requests[a])
 		w.Errors[a] = less(to.errors[a], from.errors[a])
+		w.SameKey[a] = less(to.sameKey[a], from.sameKey[a])
 	}
 	return w
 }

@@ -199,6 +199,9 @@ func resolve(text []byte, base string) (*spec.Document, spec.Resolved, []string,
 		}
 		r = r.WithModelDigest(sum)
 	}
+	if a := r.Policy.Agreement; a != nil {
+		a.RepeatBP = repeatBP
+	}
 	return doc, r, append(report.Lines(), more.Lines()...), nil
 }
 
@@ -283,7 +286,16 @@ func trafficOf(r spec.Resolved) Traffic {
 		Header:   proxy.HeaderRoute{Name: t.Header.Name, Stable: t.Header.Stable, Candidate: t.Header.Candidate},
 		Sticky:   proxy.Sticky{Cookie: t.Sticky.Cookie, Header: t.Sticky.Header},
 		Fallback: t.Fallback, CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,
+		RepeatBP: repeats(r),
 	}
+}
+
+// repeats is the share of shadowed requests that stable is asked twice.
+func repeats(r spec.Resolved) int {
+	if r.Policy.Agreement == nil {
+		return 0
+	}
+	return r.Policy.Agreement.RepeatBP
 }
 
 // Run serves until the context ends, then drains. ready is called with the

@@ -16,7 +16,8 @@ import (
 const (
 	drainEvery = 20 * time.Millisecond
 	drainMost  = 30 * time.Second
-	// repeatBP is the share of shadowed requests that stable is asked twice: 1 %.
+	// repeatBP is the share of shadowed requests that stable is asked twice, where
+	// agreement is judged: 1 %.
 	repeatBP = 100
 )
 
@@ -27,6 +28,7 @@ type Traffic struct {
 	Fallback                  bool
 	CandidateTimeout, Timeout time.Duration
 	MaxBodyBytes              int64
+	RepeatBP                  int
 }
 
 // platform runs revisions as child processes behind the gateway.
@@ -155,7 +157,7 @@ func (p *platform) drain(name string) {
 func (p *platform) swap() error {
 	r, t := p.routing, p.traffic
 	table := &proxy.Table{
-		Rollout: r.Rollout, Epoch: r.Epoch, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, RepeatBP: repeatBP, HandOver: r.HandOver,
+		Rollout: r.Rollout, Epoch: r.Epoch, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, RepeatBP: t.RepeatBP, HandOver: r.HandOver,
 		Stable: p.target(r.Stable), Candidate: p.target(r.Candidate),
 		Header: t.Header, Sticky: t.Sticky, Fallback: t.Fallback,
 		CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,

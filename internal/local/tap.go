@@ -28,14 +28,17 @@ func (t *tap) Pair(primary, shadow *proxy.Exchange) {
 	t.collector.Load().Pair(&a, &b)
 }
 
-// Again will record how far stable's answers differ by themselves.
-func (t *tap) Again(_, _ *proxy.Exchange) {}
+// Again records one request that stable answered twice.
+func (t *tap) Again(primary, repeat *proxy.Exchange) {
+	a, b := eventOf(primary), eventOf(repeat)
+	t.collector.Load().Again(&a, &b)
+}
 
 func eventOf(x *proxy.Exchange) observe.Event {
 	gone := x.Failure == proxy.ClientGone
 	return observe.Event{
 		Epoch: x.Epoch, Candidate: x.Arm == split.Candidate, Direct: x.Direct, FellBack: x.FellBack, ClientGone: gone,
-		Keyed: x.Keyed, Key: x.Key, Status: x.Status, Failed: !gone && (x.Failure != proxy.None || x.Status >= 500), Latency: x.Latency,
+		WeightBP: x.WeightBP, Keyed: x.Keyed, Key: x.Key, Bucket: split.BucketOf(x.Key), Status: x.Status, Failed: !gone && (x.Failure != proxy.None || x.Status >= 500), Latency: x.Latency,
 		Meta: contract.Meta{Status: x.Status, ContentType: x.ContentType, ContentEncoding: x.ContentEncoding, InferenceHeaderLength: x.InferenceHeaderLength, Truncated: x.BodyTruncated},
 		Body: x.Body,
 	}

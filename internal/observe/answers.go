@@ -6,11 +6,20 @@ import (
 	"github.com/serin-dev/serin/internal/contract"
 )
 
-// job is one answer, or a pair of them, that waits for a worker.
+// kind says what a job's answers are.
+type kind uint8
+
+const (
+	primary kind = iota // the one that a client got
+	pair                // stable's and the candidate's
+	again               // stable's first and second
+)
+
+// job is one answer, or two of them, that wait for a worker.
 type job struct {
 	ep     *epoch
-	pair   bool
-	events [2]Event // stable and candidate of a pair; the first alone otherwise
+	kind   kind
+	events [2]Event // the first alone for primary
 }
 
 // set copies e with its body into the job's own memory.
@@ -62,11 +71,16 @@ func (c *Collector) work() {
 	for j := range c.queue {
 		size := len(j.events[0].Body)
 		c.extract(&answers[0], &j.events[0])
-		if j.pair {
+		if j.kind != primary {
 			size += len(j.events[1].Body)
 			c.extract(&answers[1], &j.events[1])
+		}
+		switch j.kind {
+		case pair:
 			c.compare(j, &answers[0], &answers[1])
-		} else {
+		case again:
+			c.repeated(j.ep, &answers[0], &answers[1])
+		default:
 			c.judgeable(j, &answers[0])
 		}
 		c.bytes.Add(-int64(size))

@@ -29,7 +29,7 @@ type Config struct {
 
 // Bounds that need no setting.
 const (
-	maxEpochs      = 1024    // a rollout that needs more stops being recorded, and counts it
+	maxEpochs      = 1024    // the oldest is forgotten for one more: its rollout is long over
 	maxKeyedEpochs = 4       // epochs whose sticky keys are remembered; older ones are over
 	maxKeptBuffer  = 1 << 16 // bytes; larger buffers go back to the garbage collector
 )
@@ -41,8 +41,10 @@ type Event struct {
 	Direct     bool          // the client chose the arm by header
 	FellBack   bool          // the candidate failed and stable answered
 	ClientGone bool          // the client went away first
+	WeightBP   int           // the candidate's share that the arm was drawn with
 	Keyed      bool          // routed by a sticky key: Key stands for it
 	Key        uint64        // hash of the sticky key
+	Bucket     int           // where the key fell, in basis points: the candidate's below WeightBP
 	Status     int           // HTTP status, 0 if there was no answer
 	Failed     bool          // 5xx, transport failure or timeout
 	Latency    time.Duration // as the client felt it
@@ -64,8 +66,9 @@ func (e *Event) arm() judge.Arm {
 type Drops struct {
 	Bodies uint64 `json:"bodies"` // answers of routed requests, queue full
 	Pairs  uint64 `json:"pairs"`  // shadow pairs, queue full
+	Again  uint64 `json:"again"`  // repeated requests, queue full
 	Keys   uint64 `json:"keys"`   // requests of sticky keys beyond MaxKeys: served, not judged
-	Epochs uint64 `json:"epochs"` // events of an epoch that was never begun
+	Epochs uint64 `json:"epochs"` // events of an epoch that was never begun, or is forgotten
 	Panics uint64 `json:"panics"` // answers that broke the reader: a defect, please report
 }
 
@@ -85,15 +88,31 @@ type Collector struct {
 	workers sync.WaitGroup
 	notify  chan struct{}
 
-	bodies, pairs, keys, strays, panics atomic.Uint64
+	bodies, pairs, again, keys, strays, panics atomic.Uint64
 }
 
 // epoch is the evidence of one weight epoch.
 type epoch struct {
+	id   uint32
 	mu   sync.Mutex
 	ev   judge.EpochEvidence
 	keys map[uint64]seen // nil until the first key
 	past bool            // keys are forgotten
+}
+
+// drew says whether the request's arm was drawn by this epoch's coin. It was not when
+// the weight in force was another one (the candidate had no address), when its client
+// kept the candidate from an earlier weight, or when it has no key where clients that
+// have one drew other odds. The caller holds mu.
+func (ep *epoch) drew(e *Event) bool {
+	info := &ep.ev.Info
+	switch {
+	case e.WeightBP != info.WeightBP:
+		return false
+	case info.KeptBP == 0:
+		return true
+	}
+	return e.Keyed && e.Bucket >= info.KeptBP
 }
 
 // seen remembers which events of a sticky key have been counted.
@@ -147,20 +166,36 @@ func (c *Collector) Begin(info judge.EpochInfo) {
 		ep.mu.Unlock()
 		return
 	}
-	if len(old) >= maxEpochs {
-		return
-	}
 	next := make(map[uint32]*epoch, len(old)+1)
 	for id, ep := range old {
 		next[id] = ep
 	}
-	ep := &epoch{ev: judge.EpochEvidence{Info: info}}
+	if len(c.order) == maxEpochs {
+		delete(next, c.order[0].id)
+		c.order = slices.Delete(c.order, 0, 1)
+	}
+	ep := &epoch{id: info.ID, ev: judge.EpochEvidence{Info: info}}
+	if n := len(c.order); n > 0 {
+		ep.inherit(c.order[n-1])
+	}
 	next[info.ID] = ep
 	c.epochs.Store(&next)
 	c.order = append(c.order, ep)
 	if n := len(c.order) - maxKeyedEpochs; n > 0 {
 		c.order[n-1].forget()
 	}
+}
+
+// inherit takes over the sticky keys of the epoch before if its coins are still in
+// force: nobody is drawn again at the same weight.
+func (ep *epoch) inherit(from *epoch) {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	was, is := &from.ev.Info, &ep.ev.Info
+	if is.WeightBP == 0 || was.WeightBP != is.WeightBP || was.Warmup != is.Warmup || was.Tampered {
+		return
+	}
+	ep.keys, from.keys, from.past = from.keys, nil, true
 }
 
 // forget frees the sticky keys: their late events are no units any more.
@@ -205,7 +240,7 @@ func (c *Collector) Primary(e *Event) {
 		return
 	}
 	j := c.jobs.Get().(*job)
-	j.ep, j.pair = ep, false
+	j.ep, j.kind = ep, primary
 	j.events[0].set(e)
 	if !c.send(j, len(e.Body)) {
 		c.bodies.Add(1)
@@ -227,9 +262,13 @@ func (ep *epoch) count(c *Collector, e *Event) (read bool) {
 	case e.ClientGone:
 		n.ClientGone++
 		return false
+	case !ep.drew(e):
+		n.Unjudged++
+		return false
 	}
 	n.Requests++
-	if ep.first(c, e.Keyed, e.Key, seenRequest) {
+	unit := ep.first(c, e.Keyed, e.Key, seenRequest)
+	if unit {
 		n.Units++
 		n.AddLatency(e.Latency)
 	}
@@ -241,6 +280,9 @@ func (ep *epoch) count(c *Collector, e *Event) (read bool) {
 		}
 		if ep.first(c, e.Keyed, e.Key, seenError) {
 			n.ErrorUnits++
+			if !unit {
+				n.LateErrorUnits++
+			}
 		}
 		if e.Candidate {
 			c.wake()
@@ -286,7 +328,7 @@ func (c *Collector) Snapshot() judge.Evidence {
 
 // Dropped returns the counts of what could not be recorded so far.
 func (c *Collector) Dropped() Drops {
-	return Drops{Bodies: c.bodies.Load(), Pairs: c.pairs.Load(), Keys: c.keys.Load(), Epochs: c.strays.Load(), Panics: c.panics.Load()}
+	return Drops{Bodies: c.bodies.Load(), Pairs: c.pairs.Load(), Again: c.again.Load(), Keys: c.keys.Load(), Epochs: c.strays.Load(), Panics: c.panics.Load()}
 }
 
 // Close waits until every queued answer is counted and ends the workers. Events

@@ -18,7 +18,7 @@ import (
 )
 
 func event(candidate bool, status int, body string) *Event {
-	return &Event{Epoch: 1, Candidate: candidate, Status: status, Failed: status >= 500 || status == 0, Latency: time.Millisecond, Meta: contract.Meta{ContentType: "application/json"}, Body: []byte(body)}
+	return &Event{Epoch: 1, WeightBP: 1000, Candidate: candidate, Status: status, Failed: status >= 500 || status == 0, Latency: time.Millisecond, Meta: contract.Meta{ContentType: "application/json"}, Body: []byte(body)}
 }
 
 func with(e *Event, change func(*Event)) *Event { change(e); return e }
@@ -60,7 +60,7 @@ func stall(t *testing.T, c *Collector) (release func()) {
 	}()
 	<-held
 	j := c.jobs.Get().(*job)
-	j.ep, j.pair = ep, false
+	j.ep, j.kind = ep, primary
 	j.events[0].set(event(false, 200, `[1]`))
 	if !c.send(j, 3) {
 		t.Fatal("no room for the answer that stalls")
@@ -150,7 +150,7 @@ func TestStickyKeysCountOnce(t *testing.T) {
 	got := only(t, c).Arms[judge.Candidate]
 	want := judge.Counts{
 		Requests: 15, Errors: 3, Refusals: 3, Invalid: 3,
-		Units: 2, ErrorUnits: 1, RefusalUnits: 1, InvalidUnits: 1, AnsweredUnits: 2,
+		Units: 2, ErrorUnits: 1, RefusalUnits: 1, InvalidUnits: 1, AnsweredUnits: 2, LateErrorUnits: 1,
 		Scored: 1, ScoreSum: judge.FixedOf(.5), ScoreSq: judge.FixedOf(.25), ScoreRange: judge.Range{Min: .5, Max: .5, Seen: true},
 	}
 	want.Latency.Observe(time.Millisecond)
@@ -160,6 +160,77 @@ func TestStickyKeysCountOnce(t *testing.T) {
 	}
 	if d := c.Dropped(); d != (Drops{Keys: 3}) {
 		t.Errorf("drops: %+v", d)
+	}
+}
+
+// TestOnlyFreshCoinsAreJudged: what was not drawn with this epoch's coin is served and
+// counted apart.
+func TestOnlyFreshCoinsAreJudged(t *testing.T) {
+	c := New(Config{})
+	c.Begin(judge.EpochInfo{ID: 1, WeightBP: 1000, KeptBP: 500})
+	bucket := func(at int) func(*Event) {
+		return func(e *Event) { e.Keyed, e.Key, e.Bucket = true, uint64(at), at }
+	}
+	c.Primary(with(event(true, 500, ``), bucket(499))) // has had the candidate since 5 %
+	c.Primary(with(event(true, 500, ``), bucket(500)))
+	c.Primary(with(event(false, 200, `[1]`), bucket(1000)))
+	c.Primary(event(true, 500, ``)) // no key: drew at 10 %, the others at 5.3 %
+	c.Primary(with(event(false, 500, ``), func(e *Event) { e.WeightBP = 0 }))
+	ev := only(t, c)
+	if n := ev.Arms[judge.Candidate]; n.Units != 1 || n.ErrorUnits != 1 || n.Requests != 1 || n.Unjudged != 2 {
+		t.Errorf("candidate: %+v", n)
+	}
+	if n := ev.Arms[judge.Stable]; n.Units != 1 || n.ErrorUnits != 0 || n.Unjudged != 1 {
+		t.Errorf("stable: %+v", n)
+	}
+}
+
+// TestKeysOutliveAnEpochOfTheSameWeight: the same coins are in force.
+func TestKeysOutliveAnEpochOfTheSameWeight(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		was, is   judge.EpochInfo
+		wantUnits uint64
+	}{
+		{"same weight", judge.EpochInfo{ID: 1, WeightBP: 1000, Calibrating: true}, judge.EpochInfo{ID: 2, WeightBP: 1000}, 0},
+		{"warm-up is not judged", judge.EpochInfo{ID: 1, WeightBP: 1000, Warmup: true}, judge.EpochInfo{ID: 2, WeightBP: 1000}, 1},
+		{"tampered is not judged", judge.EpochInfo{ID: 1, WeightBP: 1000, Tampered: true}, judge.EpochInfo{ID: 2, WeightBP: 1000}, 1},
+		{"new coins", judge.EpochInfo{ID: 1, WeightBP: 1000}, judge.EpochInfo{ID: 2, WeightBP: 2500, KeptBP: 1000}, 1},
+		{"stable alone", judge.EpochInfo{ID: 1}, judge.EpochInfo{ID: 2}, 1},
+	} {
+		c := New(Config{})
+		c.Begin(tc.was)
+		at := func(info judge.EpochInfo) func(*Event) {
+			return func(e *Event) { e.Epoch, e.WeightBP, e.Keyed, e.Key, e.Bucket = info.ID, info.WeightBP, true, 7, 9000 }
+		}
+		c.Primary(with(event(false, 200, `[1]`), at(tc.was)))
+		c.Begin(tc.is)
+		c.Primary(with(event(false, 200, `[1]`), at(tc.is)))
+		c.Close()
+		ev, _ := c.Snapshot().Epoch(2)
+		if n := ev.Arms[judge.Stable]; n.Requests != 1 || n.Units != tc.wantUnits {
+			t.Errorf("%s: %d requests, %d units, want 1 and %d", tc.name, n.Requests, n.Units, tc.wantUnits)
+		}
+	}
+}
+
+func TestAgain(t *testing.T) {
+	c := started(Config{Tolerance: .01})
+	c.Again(event(false, 200, `[0.5]`), event(false, 200, `[0.505]`))
+	c.Again(event(false, 200, `[0.5]`), event(false, 200, `[0.6]`))
+	c.Again(event(false, 200, `[0.5]`), event(false, 200, `[0.5,0.5]`))
+	c.Again(event(false, 200, `[0.5]`), event(false, 500, ``))
+	c.Again(event(false, 200, `[0.5]`), event(false, 200, `{"x":1}`))
+	c.Again(event(false, 200, `[NaN]`), event(false, 200, `[NaN]`))
+	c.Again(with(event(false, 0, ``), func(e *Event) { e.ClientGone = true }), event(false, 200, `[1]`))
+	c.Again(with(event(false, 200, `[1]`), func(e *Event) { e.Epoch = 7 }), event(false, 200, `[1]`))
+	ev := only(t, c)
+	want := judge.Pairs{Repeats: 3, RepeatsDisagreed: 2, RepeatsLost: 4}
+	if d := cmp.Diff(want, ev.Shadow, cmp.AllowUnexported(judge.Fixed{})); d != "" {
+		t.Errorf("repeats (-want +got):\n%s", d)
+	}
+	if n := ev.Arms[judge.Stable]; n.Requests != 0 || c.Dropped() != (Drops{Epochs: 1}) {
+		t.Errorf("a repeat is no request: %+v, %+v", n, c.Dropped())
 	}
 }
 
@@ -181,12 +252,16 @@ func TestBegin(t *testing.T) {
 	defer c.Close()
 	c.Primary(event(false, 500, ``))
 	c.Begin(judge.EpochInfo{ID: 1, WeightBP: 1000, Tampered: true})
+	if ev, _ := c.Snapshot().Epoch(1); !ev.Info.Tampered || ev.Arms[judge.Stable].Errors != 1 {
+		t.Errorf("begun again: %+v", ev)
+	}
 	for id := uint32(maxEpochs + 5); id > 1; id-- {
 		c.Begin(judge.EpochInfo{ID: id})
 	}
+	// The first begun are forgotten: epochs 1 and 1029 to 1026.
 	all := c.Snapshot().Epochs
-	if len(all) != maxEpochs || !all[0].Info.Tampered || all[0].Arms[judge.Stable].Errors != 1 {
-		t.Errorf("%d epochs, first %+v", len(all), all[0].Info)
+	if len(all) != maxEpochs || all[0].Info.ID != 2 || all[maxEpochs-1].Info.ID != maxEpochs+1 {
+		t.Errorf("%d epochs, %d to %d", len(all), all[0].Info.ID, all[len(all)-1].Info.ID)
 	}
 	for i := 1; i < len(all); i++ {
 		if all[i-1].Info.ID >= all[i].Info.ID {
@@ -231,8 +306,8 @@ func TestPairs(t *testing.T) {
 		{"stable down", event(false, 500, ``), event(true, 200, ok), judge.Pairs{OnlyStableBad: 1}},
 		{"both down", event(false, 500, ``), event(true, 500, ``), judge.Pairs{BothFailed: 1, ShadowErrors: 1}},
 		{"stable invalid, candidate down", event(false, 200, `[`), event(true, 500, ``), judge.Pairs{BothFailed: 1, ShadowErrors: 1}},
-		{"both refuse", event(false, 400, ``), event(true, 422, ``), judge.Pairs{BothOK: 1}},
-		{"candidate refuses", event(false, 200, ok), event(true, 400, ``), judge.Pairs{OnlyShadowBad: 1}},
+		{"both refuse", event(false, 400, ``), event(true, 422, ``), judge.Pairs{BothOK: 1, ShadowRefusals: 1}},
+		{"candidate refuses", event(false, 200, ok), event(true, 400, ``), judge.Pairs{OnlyShadowBad: 1, ShadowRefusals: 1}},
 		{"opaque", event(false, 200, ok), event(true, 200, `{"x":1}`), judge.Pairs{BothOK: 1, NotComparable: 1}},
 	}
 	for _, tt := range tests {
@@ -320,6 +395,7 @@ func TestPromise10RecordingNeverBlocks(t *testing.T) {
 			}
 			c.Pair(event(false, 200, `[1]`), with(event(true, 500, ``), func(e *Event) { e.Body = body }))
 			c.Pair(event(false, 500, ``), with(event(true, 200, ``), func(e *Event) { e.Body = body }))
+			c.Again(event(false, 200, `[1]`), with(event(false, 200, ``), func(e *Event) { e.Body = body }))
 			release()
 			ev := only(t, c)
 			n, p := ev.Arms[judge.Candidate], ev.Shadow
@@ -329,7 +405,10 @@ func TestPromise10RecordingNeverBlocks(t *testing.T) {
 			if p.N != 2 || p.Dropped != 2 || p.NotComparable != 2 || p.OnlyShadowBad != 1 || p.OnlyStableBad != 1 || p.ShadowErrors != 1 {
 				t.Errorf("pairs: %+v", p)
 			}
-			if d := c.Dropped(); d != (Drops{Bodies: 990, Pairs: 2}) {
+			if p.RepeatsLost != 1 || p.Repeats != 0 {
+				t.Errorf("repeats: %+v", p)
+			}
+			if d := c.Dropped(); d != (Drops{Bodies: 990, Pairs: 2, Again: 1}) {
 				t.Errorf("drops: %+v", d)
 			}
 			if b := c.bytes.Load(); b != 0 {

@@ -24,9 +24,9 @@ func (c *Collector) Pair(stable, candidate *Event) {
 		return
 	}
 	j := c.jobs.Get().(*job)
-	j.ep, j.pair = ep, true
-	j.events[judge.Stable].set(stable)
-	j.events[judge.Candidate].set(candidate)
+	j.ep, j.kind = ep, pair
+	j.events[0].set(stable)
+	j.events[1].set(candidate)
 	if !c.send(j, len(stable.Body)+len(candidate.Body)) {
 		c.pairs.Add(1)
 		ep.dropPair(stable, candidate)
@@ -44,6 +44,9 @@ func (ep *epoch) countPair(c *Collector, stable, candidate *Event) (read bool) {
 	if candidate.failed() {
 		p.ShadowErrors++
 		c.wake()
+	}
+	if candidate.refused() {
+		p.ShadowRefusals++
 	}
 	switch {
 	case stable.refused() && candidate.refused():
@@ -104,6 +107,49 @@ func (c *Collector) compare(j *job, s, k *contract.Answer) {
 			p.Disagreed++
 		}
 		c.scores(p, s, k)
+	}
+}
+
+// Again records that stable answered one request twice: first is what the client got,
+// second is for comparison only and to be recorded nowhere else.
+func (c *Collector) Again(first, second *Event) {
+	ep := (*c.epochs.Load())[first.Epoch]
+	if ep == nil {
+		c.strays.Add(1)
+		return
+	}
+	if first.ClientGone || second.ClientGone || noAnswer(first) || noAnswer(second) {
+		ep.loseRepeat()
+		return
+	}
+	j := c.jobs.Get().(*job)
+	j.ep, j.kind = ep, again
+	j.events[0].set(first)
+	j.events[1].set(second)
+	if !c.send(j, len(first.Body)+len(second.Body)) {
+		c.again.Add(1)
+		ep.loseRepeat()
+	}
+}
+
+func (ep *epoch) loseRepeat() {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	ep.ev.Shadow.RepeatsLost++
+}
+
+// repeated counts a repeat whose bodies have been read.
+func (c *Collector) repeated(ep *epoch, first, second *contract.Answer) {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	p := &ep.ev.Shadow
+	if !usable(first) || !usable(second) {
+		p.RepeatsLost++
+		return
+	}
+	p.Repeats++
+	if !agree(first, second, c.cfg.Tolerance) {
+		p.RepeatsDisagreed++
 	}
 }
 

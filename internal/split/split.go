@@ -50,6 +50,11 @@ func Bucket(salt string, key []byte) int {
 	return below(Hash(salt, key))
 }
 
+// BucketOf is the bucket of a key whose hash is known.
+func BucketOf(hash uint64) int {
+	return below(hash)
+}
+
 // ByKey is the arm of a key when the candidate's share is weightBP basis points. A weight of 0 or less is nobody, of
 // 10,000 or more everybody.
 func ByKey(weightBP int, salt string, key []byte) Arm {
