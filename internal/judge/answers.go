@@ -32,9 +32,12 @@ func invalid(p Policy, s *sums) Metric {
 	constant := s.constantScores()
 	m.EvidenceRevert = average(math.Min(own, against), constant)
 	m.EvidencePromote = logShare(bad, max(seen, bad), p.Invalid.PromoteBelow, oddsBelow)
+	if s.constantSoFar() {
+		m.EvidencePromote = math.Min(m.EvidencePromote, 0) // whose answers are one score, none of them is valid
+	}
 	m.Needed = needed(p, m, 5.2/p.Invalid.PromoteBelow)
 	m.Message = fmt.Sprintf("candidate %s of answers without a usable score, stable %s; passes below %g %%", rate(bad, seen), rate(k[Stable], n[Stable]), 100*p.Invalid.PromoteBelow)
-	if constant > math.Min(own, against) && constant > 0 {
+	if constant > math.Min(own, against) && constant > 0 && s.constantSoFar() {
 		m.Reason = ConstantScores
 		m.Message = fmt.Sprintf("all of the candidate's answers scored %.6g, while stable's vary", s.candidateRange().Min)
 	}
@@ -50,54 +53,36 @@ func (s *sums) candidateRange() Range {
 }
 
 // constantNull is how often, compared with stable's answers, the candidate's must
-// leave its constant at the least.
+// vary at the least.
 const constantNull = .1
 
-// constantScores is evidence against "the candidate's scores leave its constant at
-// least constantNull times as often as stable's". A departure is then stable's with a
-// chance of at most (1-w) / (1-w + w constantNull), and all of them were. 0 when the
-// candidate's scores vary or are fewer than 100.
+// constantScores is evidence against "the candidate's scores vary at least
+// constantNull times as often as stable's": given a score that varied (Counts.Varied),
+// it is then stable's with a chance of at most (1-w) / (1-w + w constantNull), and all
+// of them were. 0 when the candidate's scores vary or are fewer than 100.
 func (s *sums) constantScores() float64 {
-	r := s.candidateRange()
 	scored := s.settled.Scored
 	for i := range s.strata {
 		scored += s.strata[i].settled[Candidate].Scored
 	}
-	if scored < leastConstant || !r.Seen || r.Min != r.Max {
+	if scored < leastConstant || !s.candidateRange().constant() {
 		return 0
 	}
-	var logE float64
+	logE := float64(s.settled.StableVaried) * math.Log1p(constantNull)
 	for i := range s.strata {
 		t := &s.strata[i]
-		if t.settled[Candidate].Scored == 0 {
-			continue
-		}
-		d := departures(scoresOf(&t.settled[Stable]), t.settled[Stable].ScoreRange, r.Min)
-		logE += d * math.Log1p(t.w*constantNull/(1-t.w))
+		logE += float64(t.settled[Stable].Varied) * math.Log1p(t.w*constantNull/(1-t.w))
 	}
-	p := &s.settled
-	d := departures(moments{float64(p.Scored), p.StableSum.Float(), p.StableSq.Float()}, p.StableRange, r.Min)
-	return logE + d*math.Log1p(constantNull)
+	return logE
 }
 
-// departures is a lower bound of how many of the values differ from at: from the
-// sum (Cauchy-Schwarz) and from the spread; the counts do not say more. What the
-// sums may be off by, from rounding, is taken off first: values that all equal at
-// must not seem to differ.
-func departures(y moments, r Range, at float64) float64 {
-	most := math.Max(math.Abs(r.Min-at), math.Abs(r.Max-at))
-	if !r.Seen || most == 0 {
-		return 0
+// constantSoFar says that all of the candidate's scores were one, and stable's were not.
+func (s *sums) constantSoFar() bool {
+	stable := s.settled.StableRange
+	for i := range s.strata {
+		stable = stable.Union(s.strata[i].settled[Stable].ScoreRange)
 	}
-	sum, sq := y.about(1, at)
-	const resolution = 1. / (1 << 46) // of one value and of one square in the sums
-	off := 1e-14*(math.Abs(y.sum)+math.Abs(at)*y.n) + resolution*y.n
-	offSq := 1e-14*(y.sq+2*math.Abs(at*y.sum)+at*at*y.n) + resolution*(1+2*math.Abs(at))*y.n
-	sum, sqLeast := math.Max(math.Abs(sum)-off, 0), sq-offSq
-	if !(sqLeast > 0) {
-		return 0
-	}
-	return math.Min(math.Max(sqLeast/(most*most), sum*sum/(sq+offSq)), y.n)
+	return s.candidateRange().constant() && stable.Seen && !stable.constant()
 }
 
 func scoresOf(c *Counts) moments {

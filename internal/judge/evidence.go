@@ -72,6 +72,7 @@ type Counts struct {
 	// analysis stays the unit of randomisation.
 	Scored     uint64  `json:"scored,omitempty"`
 	Clipped    uint64  `json:"clipped,omitempty"` // beyond ±MaxScore, counted at the limit
+	Varied     uint64  `json:"varied,omitempty"`  // other than the least score before: none of a constant scorer's
 	ScoreSum   Fixed   `json:"scoreSum,omitzero"`
 	ScoreSq    Fixed   `json:"scoreSq,omitzero"`
 	ScoreRange Range   `json:"scoreRange,omitzero"`
@@ -107,8 +108,9 @@ type Pairs struct {
 	RepeatsDisagreed uint64 `json:"repeatsDisagreed,omitempty"` // of Repeats, as Disagreed of Compared
 	RepeatsLost      uint64 `json:"repeatsLost,omitempty"`      // an answer missing, unreadable or dropped
 
-	Scored         uint64 `json:"scored,omitempty"`   // both scored: feeds the sums below
-	StableSum      Fixed  `json:"stableSum,omitzero"` // sum of stable's per-answer mean score
+	Scored         uint64 `json:"scored,omitempty"`       // both scored: feeds the sums below
+	StableVaried   uint64 `json:"stableVaried,omitempty"` // as Varied, of stable
+	StableSum      Fixed  `json:"stableSum,omitzero"`     // sum of stable's per-answer mean score
 	CandidateSum   Fixed  `json:"candidateSum,omitzero"`
 	StableSq       Fixed  `json:"stableSq,omitzero"`
 	CandidateSq    Fixed  `json:"candidateSq,omitzero"`
@@ -209,6 +211,7 @@ func (c *Counts) Add(o *Counts) {
 	c.Dropped += o.Dropped
 	c.Scored += o.Scored
 	c.Clipped += o.Clipped
+	c.Varied += o.Varied
 	c.ScoreSum = c.ScoreSum.Plus(o.ScoreSum)
 	c.ScoreSq = c.ScoreSq.Plus(o.ScoreSq)
 	c.ScoreRange = c.ScoreRange.Union(o.ScoreRange)
@@ -233,6 +236,9 @@ func (c *Counts) AddScore(y float64) {
 		c.Clipped++
 	}
 	c.Scored++
+	if c.ScoreRange.Seen && v != c.ScoreRange.Min {
+		c.Varied++
+	}
 	c.ScoreSum = c.ScoreSum.Plus(FixedOf(v))
 	c.ScoreSq = c.ScoreSq.Plus(FixedOf(v * v))
 	c.ScoreRange = c.ScoreRange.With(v)
@@ -268,6 +274,7 @@ func (p *Pairs) Add(o *Pairs) {
 	p.RepeatsDisagreed += o.RepeatsDisagreed
 	p.RepeatsLost += o.RepeatsLost
 	p.Scored += o.Scored
+	p.StableVaried += o.StableVaried
 	p.StableSum = p.StableSum.Plus(o.StableSum)
 	p.CandidateSum = p.CandidateSum.Plus(o.CandidateSum)
 	p.StableSq = p.StableSq.Plus(o.StableSq)
@@ -295,6 +302,9 @@ func (p *Pairs) AddScores(stable, candidate float64) {
 		return
 	}
 	p.Scored++
+	if p.StableRange.Seen && s != p.StableRange.Min {
+		p.StableVaried++
+	}
 	p.StableSum = p.StableSum.Plus(FixedOf(s))
 	p.CandidateSum = p.CandidateSum.Plus(FixedOf(c))
 	p.StableSq = p.StableSq.Plus(FixedOf(s * s))

@@ -107,6 +107,9 @@ func (r Range) Union(o Range) Range {
 	return r.With(o.Min).With(o.Max)
 }
 
+// constant says that all values seen were one.
+func (r Range) constant() bool { return r.Seen && r.Min == r.Max }
+
 // IsZero reports whether nothing was seen.
 func (r Range) IsZero() bool { return !r.Seen }
 

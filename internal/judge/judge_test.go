@@ -51,7 +51,7 @@ func TestVerdicts(t *testing.T) {
 		}, at10, 3000, Revert, ConstantScores, nameInvalid, Fail},
 		{"constant at production's mean", nil, func(w *world) {
 			w.score = func(a Arm, b float64) float64 { return []float64{b, .036}[a] }
-		}, EpochInfo{WeightBP: 5000}, 14000, Revert, ConstantScores, nameInvalid, Fail},
+		}, EpochInfo{WeightBP: 5000}, 2000, Revert, ConstantScores, nameInvalid, Fail},
 		{"both constant", nil, func(w *world) { w.score = func(Arm, float64) float64 { return .5 } }, at10, 4000, Advance, WithinBounds, nameInvalid, Pass},
 		{"mean up by 60 %", func(p *Policy) { p.Mean = &ShareMargin{.1, .2} }, func(w *world) {
 			w.score = func(a Arm, b float64) float64 { return b * (1 + .6*float64(a)) }

@@ -285,3 +285,19 @@ func TestBothConstant(t *testing.T) {
 		}
 	}
 }
+
+// TestConstantNeverPasses: before there is evidence enough to revert a constant
+// candidate, there is none to promote it.
+func TestConstantNeverPasses(t *testing.T) {
+	p, w := DefaultPolicy(), newWorld(9)
+	c := w.calibration(p, 1500)
+	w.score = func(a Arm, b float64) float64 { return []float64{b, .036}[a] }
+	w.epoch(EpochInfo{WeightBP: 9000}) // few answers of stable
+	for n := 0; n < 1000; n += 10 {
+		w.requests(10, n)
+		v := Judge(p, c, w.evidence, Window{})
+		if m := metric(t, v, nameInvalid); m.Outcome == Pass {
+			t.Fatalf("after %d requests: %s", n, m.Message)
+		}
+	}
+}

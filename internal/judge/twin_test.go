@@ -214,30 +214,34 @@ func TestTwinDrifts(t *testing.T) {
 	near(t, "paired V", got.v, pa.v)
 }
 
-func TestDeparturesIsALowerBound(t *testing.T) {
+func TestTwinConstant(t *testing.T) {
+	// Coin by coin: all scores that vary are stable's, against a tenth of its rate.
 	rng := rand.New(rand.NewPCG(7, 1))
-	for i := range 200 {
-		var c Counts
-		at, differ := .5, 0.0
-		for range 100 {
-			y := at
-			if rng.Float64() < float64(i)/200 {
-				y = math.Round(10*rng.Float64()) / 10
+	var e Evidence
+	logE := 0.0
+	for i, bp := range []int{500, 5000} {
+		ep := EpochEvidence{Info: EpochInfo{ID: uint32(i + 1), WeightBP: bp, ShadowBP: 100}}
+		w, least := float64(bp)/fullWeight, math.Inf(1)
+		for range 300 {
+			ep.Arms[Candidate].AddScore(.5)
+			y := math.Round(3 * rng.Float64())
+			if y != least && !math.IsInf(least, 1) {
+				logE -= math.Log((1 - w) / (w*constantNull + 1 - w))
 			}
-			if y != at {
-				differ++
-			}
-			c.AddScore(y)
+			least = min(least, y)
+			ep.Arms[Stable].AddScore(y)
 		}
-		if d := departures(scoresOf(&c), c.ScoreRange, at); d > differ+1e-6 {
-			t.Fatalf("departures %g, but only %g values differ", d, differ)
+		for i := range 10 {
+			ep.Shadow.AddScores(float64(i), .5)
 		}
+		logE += 9 * math.Log((.5+.5*constantNull)/.5)
+		e.Epochs = append(e.Epochs, ep)
 	}
-	var binary Counts
-	for i := range 100 {
-		binary.AddScore(float64(i % 2))
-	}
-	near(t, "exact for two values", departures(scoresOf(&binary), binary.ScoreRange, 0), 50)
+	s := gather(e)
+	near(t, "constant", s.constantScores(), logE)
+	e.Epochs[0].Arms[Candidate].AddScore(.6)
+	s = gather(e)
+	near(t, "no more constant", s.constantScores(), 0)
 }
 
 // logNormal is the two-sided mixture, whose bound normalBound is.

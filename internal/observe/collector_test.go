@@ -99,7 +99,7 @@ func TestPrimaryCounts(t *testing.T) {
 		Requests: 12, Errors: 2, Refusals: 1, Direct: 1, ClientGone: 1, FellBack: 1,
 		Units: 12, ErrorUnits: 2, RefusalUnits: 1, InvalidUnits: 4, AnsweredUnits: 9,
 		Invalid: 4, Opaque: 1, Unparsed: 1,
-		Scored: 2, ScoreSum: judge.FixedOf(.515), ScoreSq: judge.FixedOf(.25 + .015*.015),
+		Scored: 2, Varied: 1, ScoreSum: judge.FixedOf(.515), ScoreSq: judge.FixedOf(.25 + .015*.015),
 		ScoreRange: judge.Range{Min: .015, Max: .5, Seen: true},
 		Above:      []judge.Share{{Sum: judge.FixedOf(1), Sq: judge.FixedOf(1)}, {Sum: judge.FixedOf(.5), Sq: judge.FixedOf(.25)}},
 	}
