@@ -3,6 +3,7 @@ package rollout
 import (
 	"fmt"
 	"time"
+	_ "time/tzdata" // time zones are the same on every machine that has none of its own
 
 	"github.com/robfig/cron/v3"
 )
@@ -18,18 +19,18 @@ type Window struct {
 	TimeZone string        `json:"timeZone"`
 }
 
-// Validate says what is wrong with the window.
-func (w Window) Validate() error {
+// Validate says which field is wrong, and what with it.
+func (w Window) Validate() (field string, err error) {
 	if _, err := cron.ParseStandard(w.Cron); err != nil {
-		return fmt.Errorf("cron %q: %w", w.Cron, err)
+		return "cron", fmt.Errorf("%q is no time table: %w", w.Cron, err)
 	}
 	if _, err := time.LoadLocation(w.TimeZone); err != nil {
-		return fmt.Errorf("timeZone %q: %w", w.TimeZone, err)
+		return "timeZone", fmt.Errorf("%q is not known: %w", w.TimeZone, err)
 	}
 	if w.Duration <= 0 || w.Duration > longestFreeze {
-		return fmt.Errorf("duration %s: must be more than 0 and at most %s", w.Duration, longestFreeze)
+		return "duration", fmt.Errorf("%s must be more than 0s and at most %s", w.Duration, longestFreeze)
 	}
-	return nil
+	return "", nil
 }
 
 // Contains reports whether t lies in the window and until when. A window that is

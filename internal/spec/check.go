@@ -2,9 +2,7 @@ package spec
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +28,22 @@ func (c *checker) note(text string) { c.notes = append(c.notes, text) }
 // written reports whether the document itself holds the field.
 func (c *checker) written(path string) bool { _, ok := c.lines[path]; return ok }
 
+// has reports whether a problem of the field is known.
+func (c *checker) has(path string) bool {
+	return slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Path == path })
+}
+
+// below lists the fields written in an object, in the order of their names.
+func (c *checker) below(path string) (out []string) {
+	for p := range c.lines {
+		if rest, ok := strings.CutPrefix(p, path+"."); ok && !strings.ContainsAny(rest, ".[") {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // read applies a reader of a quantity and reports its error with a remedy.
 func read[T any](c *checker, path, text string, reader func(string) (T, error), remedy string) T {
 	v, err := reader(text)
@@ -52,108 +66,10 @@ func (c *checker) duration(path, text string) time.Duration {
 // positive is a duration that must be more than nothing.
 func (c *checker) positive(path, text string) time.Duration {
 	d := c.duration(path, text)
-	if d == 0 && len(c.problems) == 0 {
+	if d == 0 && !c.has(path) {
 		c.bad(path, "must be greater than 0", "write for example 10s")
 	}
 	return d
-}
-
-func (c *checker) head(e v1alpha1.ScoringEndpoint) {
-	if e.APIVersion != v1alpha1.APIVersion {
-		c.bad("apiVersion", fmt.Sprintf("%q is not known", e.APIVersion), "write apiVersion: "+v1alpha1.APIVersion)
-	}
-	if e.Kind != v1alpha1.Kind {
-		c.bad("kind", fmt.Sprintf("%q is not known", e.Kind), "write kind: "+v1alpha1.Kind)
-	}
-	if !dnsLabel.MatchString(e.Name) {
-		c.bad("metadata.name", fmt.Sprintf("%q is no name", e.Name), "use up to 50 lower-case letters, digits and -, for example safe-driver")
-	}
-}
-
-func (c *checker) scorer(s v1alpha1.Scorer) {
-	if s.Image == "" && s.Local == nil {
-		c.bad("spec.scorer", "says neither image nor local", "write image (Kubernetes), local (one machine), or both")
-	}
-	if l := s.Local; l != nil && (l.Model == "") == (len(l.Command) == 0) {
-		c.bad("spec.scorer.local", "must have either model or command", "write local: {model: FILE} or local: {command: [PROGRAM, …]}")
-	}
-	if s.Local != nil && len(s.Local.Command) > 0 && s.Local.Command[0] == "" {
-		c.bad("spec.scorer.local.command[0]", "is empty", "write the program to run")
-	}
-	if s.Port < 0 || s.Port > 65535 {
-		c.bad("spec.scorer.port", fmt.Sprintf("%d is no port", s.Port), "must be from 1 to 65535")
-	}
-	seen := map[string]bool{}
-	for i, e := range s.Env {
-		path := fmt.Sprintf("spec.scorer.env[%d].name", i)
-		switch {
-		case e.Name == "" || strings.ContainsAny(e.Name, "= \x00"):
-			c.bad(path, fmt.Sprintf("%q is no name of a variable", e.Name), "use letters, digits and _")
-		case e.Name == "PORT":
-			c.bad(path, "PORT is set by Serin", "take it out")
-		case seen[e.Name]:
-			c.bad(path, fmt.Sprintf("%q is set twice", e.Name), "keep one of them")
-		}
-		seen[e.Name] = true
-	}
-	if len(s.Version) > 63 {
-		c.bad("spec.scorer.version", "is longer than 63 characters", "shorten it")
-	}
-}
-
-func (c *checker) scaling(s v1alpha1.Scaling) {
-	if s.Replicas != nil && (s.Min != nil || s.Max != nil || s.CPU != "") {
-		c.bad("spec.scaling", "has both replicas and min, max or cpu", "write either replicas, or min, max and cpu")
-	}
-	if s.Replicas != nil && *s.Replicas < 1 {
-		c.bad("spec.scaling.replicas", fmt.Sprintf("%d is too few", *s.Replicas), "must be at least 1")
-	}
-	if s.Min != nil && s.Max != nil && *s.Min > *s.Max {
-		c.bad("spec.scaling.min", "is greater than max", "write min at most max")
-	}
-}
-
-func (c *checker) contract(k v1alpha1.Contract) {
-	if !strings.HasPrefix(k.Path, "/") {
-		c.bad("spec.contract.path", fmt.Sprintf("%q is no path", k.Path), "write for example /score")
-	}
-	c.oneOf("spec.contract.protocol", k.Protocol, "Auto", "AzureML", "MLflow", "KServeV1", "OpenInferenceV2", "JSONPath")
-	if (k.Protocol == "JSONPath") != (k.JSONPath != "") {
-		c.bad("spec.contract.jsonPath", "goes with protocol JSONPath, and only with it", "write protocol: JSONPath and jsonPath: $.scores[*]")
-	}
-}
-
-func (c *checker) readiness(r v1alpha1.Readiness) Readiness {
-	if !strings.HasPrefix(r.Path, "/") {
-		c.bad("spec.scorer.readiness.path", fmt.Sprintf("%q is no path", r.Path), "write for example /")
-	}
-	return Readiness{Path: r.Path, Timeout: c.positive("spec.scorer.readiness.timeout", r.Timeout)}
-}
-
-func (c *checker) traffic(t v1alpha1.Traffic) Traffic {
-	colon := strings.LastIndexByte(t.Listen, ':')
-	if n, err := strconv.Atoi(t.Listen[colon+1:]); colon < 1 || err != nil || n < 0 || n > 65535 {
-		c.bad("spec.traffic.listen", fmt.Sprintf("%q is no address", t.Listen), "write for example 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces")
-	}
-	if t.Header.Stable == t.Header.Candidate {
-		c.bad("spec.traffic.header.candidate", "is the same as stable", "use two different values")
-	}
-	if strings.ContainsAny(t.Header.Name, " :\r\n\t") {
-		c.bad("spec.traffic.header.name", fmt.Sprintf("%q is no header name", t.Header.Name), "write for example x-api-version")
-	}
-	if t.Sticky.Cookie != "" && t.Sticky.Header != "" {
-		c.bad("spec.traffic.sticky", "has both cookie and header", "keep one of them")
-	}
-	c.oneOf("spec.traffic.fallback", t.Fallback, "Stable", "None")
-	out := Traffic{
-		Listen: t.Listen, Header: t.Header, Sticky: t.Sticky, Fallback: t.Fallback == "Stable",
-		CandidateTimeout: c.positive("spec.traffic.candidateTimeout", t.CandidateTimeout), Timeout: c.positive("spec.traffic.timeout", t.Timeout),
-		MaxBodyBytes: read(c, "spec.traffic.maxBodyBytes", t.MaxBodyBytes, sizeOf, "write for example 4Mi"),
-	}
-	if out.Fallback && out.CandidateTimeout >= out.Timeout && out.Timeout > 0 {
-		c.bad("spec.traffic.candidateTimeout", fmt.Sprintf("%s leaves stable no time within timeout %s", out.CandidateTimeout, out.Timeout), "make it shorter than spec.traffic.timeout, or write fallback: None")
-	}
-	return out
 }
 
 func (c *checker) plan(r v1alpha1.Rollout) rollout.Plan {
@@ -172,14 +88,48 @@ func (c *checker) plan(r v1alpha1.Rollout) rollout.Plan {
 		KeepFailed: c.duration("spec.rollout.keepFailed", r.KeepFailed), KeepOld: c.duration("spec.rollout.keepOld", r.KeepOld),
 	}
 	for i, f := range r.Freeze {
-		w := rollout.Window{Cron: f.Cron, Duration: c.positive(fmt.Sprintf("spec.rollout.freeze[%d].duration", i), f.Duration), TimeZone: f.TimeZone}
-		if err := w.Validate(); err != nil {
-			c.bad(fmt.Sprintf("spec.rollout.freeze[%d]", i), err.Error(), `write for example {cron: "0 17 * * FRI", duration: 63h, timeZone: Europe/Berlin}`)
-		}
-		p.Freeze = append(p.Freeze, w)
+		p.Freeze = append(p.Freeze, c.freeze(fmt.Sprintf("spec.rollout.freeze[%d]", i), f))
 	}
 	p.Steps = c.steps(r.Steps)
 	return p
+}
+
+func (c *checker) freeze(path string, f v1alpha1.Freeze) rollout.Window {
+	w := rollout.Window{Cron: f.Cron, Duration: c.positive(path+".duration", f.Duration), TimeZone: f.TimeZone}
+	if c.has(path + ".duration") {
+		return w
+	}
+	if field, err := w.Validate(); err != nil {
+		c.bad(path+"."+field, err.Error(), `write for example {cron: "0 17 * * FRI", duration: 63h, timeZone: Europe/Berlin}`)
+	}
+	return w
+}
+
+// together checks what only several fields can get wrong, and says which have no
+// effect beside the others.
+func (c *checker) together(s v1alpha1.ScoringEndpointSpec, p rollout.Plan) {
+	var least time.Duration
+	asks, shadow := p.ApprovalEvery, false
+	for i, step := range p.Steps {
+		least += step.MinDuration
+		asks, shadow = asks || step.Approval, shadow || step.ShadowBP > 0
+		path := fmt.Sprintf("spec.rollout.steps[%d]", i)
+		if p.ApprovalEvery && s.Rollout.Steps[i].Approval == "None" {
+			c.note(path + ".approval: None has no effect with approval: EveryStep")
+		}
+		if need := judge.HarmOfNext(0, 0, 0, step.WeightBP); i > 0 && p.Steps[i-1].WeightBP > 0 && step.WeightBP < 10000 && need > p.HarmBudget && !c.has("spec.rollout.harmBudget") {
+			c.bad("spec.rollout.harmBudget", fmt.Sprintf("%.0f can never let step %s begin: the judge has to see about %.0f failures before it acts there", p.HarmBudget, step.Name, need), fmt.Sprintf("write at least %.0f, or take the step out", need))
+		}
+	}
+	if p.MaxDuration > 0 && least+p.Warmup >= p.MaxDuration && !c.has("spec.rollout.maxDuration") {
+		c.bad("spec.rollout.maxDuration", fmt.Sprintf("%s is over before the plan: the steps' minDuration and the warm-up take %s", p.MaxDuration, least+p.Warmup), "make it longer, or the steps shorter")
+	}
+	if !asks && c.written("spec.rollout.approvalTimeout") {
+		c.note("spec.rollout.approvalTimeout has no effect: no step asks for approval")
+	}
+	if s.Judge.Agreement != nil && !shadow {
+		c.note("spec.judge.agreement is not judged: no step of the plan is a shadow step")
+	}
 }
 
 func (c *checker) steps(steps []v1alpha1.Step) []rollout.PlanStep {
@@ -210,6 +160,9 @@ func (c *checker) steps(steps []v1alpha1.Step) []rollout.PlanStep {
 			}
 			last = max(last, p.WeightBP)
 		}
+		if c.word(path+".name", s.Name); len(s.Name) > 63 {
+			c.bad(path+".name", "is longer than 63 characters", "shorten it")
+		}
 		if names[s.Name] {
 			c.bad(path+".name", fmt.Sprintf("%q is used twice", s.Name), "give the steps different names")
 		}
@@ -225,66 +178,8 @@ func (c *checker) steps(steps []v1alpha1.Step) []rollout.PlanStep {
 // step reads a share that is more than nothing.
 func (c *checker) step(path, text string) int {
 	bp := read(c, path, text, percentBP, "write for example 10%")
-	if bp == 0 && !slices.ContainsFunc(c.problems, func(p Problem) bool { return p.Path == path }) {
+	if bp == 0 && !c.has(path) {
 		c.bad(path, "0% moves nothing", "write at least 0.01%")
 	}
 	return bp
-}
-
-func (c *checker) notify(list []v1alpha1.Notify) {
-	for i, n := range list {
-		path := fmt.Sprintf("spec.notify[%d]", i)
-		if u, err := url.Parse(n.URL); err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-			c.bad(path+".url", "is no http or https address", "write for example https://example.com/hook")
-		}
-		if n.Format != "" {
-			c.oneOf(path+".format", n.Format, "CloudEvents", "Slack", "Teams")
-		}
-	}
-}
-
-func (c *checker) policy(j v1alpha1.Judge) judge.Policy {
-	percent := func(path, text string) float64 {
-		return read(c, "spec.judge."+path, text, percentOf, "write for example 1%")
-	}
-	ratio := func(path, text string) float64 {
-		return read(c, "spec.judge."+path, text, ratioOf, "write for example 1.25x")
-	}
-	p := judge.DefaultPolicy()
-	p.FalseRevert, p.FalsePromote = percent("falseRevert", j.FalseRevert), percent("falsePromote", j.FalsePromote)
-	p.Errors = judge.RatioMargin{RevertAbove: ratio("errors.revertAbove", j.Errors.RevertAbove), PromoteBelow: ratio("errors.promoteBelow", j.Errors.PromoteBelow), OrWithin: read(c, "spec.judge.errors.orWithin", j.Errors.OrWithin, pointsOf, "write for example 0.1pp")}
-	p.Latency = judge.LatencyMargin{RevertAbove: ratio("latency.revertAbove", j.Latency.RevertAbove), PromoteBelow: ratio("latency.promoteBelow", j.Latency.PromoteBelow)}
-	for i, q := range j.Latency.At {
-		p.Latency.At = append(p.Latency.At, read(c, fmt.Sprintf("spec.judge.latency.at[%d]", i), q, quantileOf, "write for example p99"))
-	}
-	p.Invalid = judge.ShareMargin{RevertAbove: percent("invalid.revertAbove", j.Invalid.RevertAbove), PromoteBelow: percent("invalid.promoteBelow", j.Invalid.PromoteBelow)}
-	if s := j.Scores; s != nil {
-		if s.Mean != nil {
-			p.Mean = &judge.ShareMargin{RevertAbove: percent("scores.mean.revertAbove", s.Mean.RevertAbove), PromoteBelow: percent("scores.mean.promoteBelow", s.Mean.PromoteBelow)}
-		}
-		for i, text := range s.Cutoffs {
-			v := read(c, fmt.Sprintf("spec.judge.scores.cutoffs[%d]", i), text, numberOf, `write for example "0.05"`)
-			p.Cutoffs = append(p.Cutoffs, judge.Cutoff{Value: v, RevertAbove: judge.CutoffRevertAbove, PromoteBelow: judge.CutoffPromoteBelow})
-		}
-	}
-	if a := j.Agreement; a != nil {
-		p.Agreement = &judge.AgreementMargin{Tolerance: read(c, "spec.judge.agreement.tolerance", a.Tolerance, numberOf, `write for example "0.01"`), RevertBelow: percent("agreement.revertBelow", a.RevertBelow), PromoteAbove: percent("agreement.promoteAbove", a.PromoteAbove)}
-	}
-	if l := j.Labels; l != nil {
-		c.oneOf("spec.judge.labels.loss", l.Loss, "LogLoss", "Brier", "Poisson", "Gamma", "Tweedie")
-		c.duration("spec.judge.labels.maturity", l.Maturity)
-		c.note("spec.judge.labels is read, but labels are not used yet")
-	}
-	if err := p.Validate(); err != nil && len(c.problems) == 0 {
-		c.bad("spec.judge", err.Error(), "promoteBelow must lie beyond revertAbove")
-	}
-	return p
-}
-
-func numberOf(s string) (float64, error) {
-	v, err := strconv.ParseFloat(s, 64)
-	if err != nil || v != v || v > 1e15 || v < -1e15 {
-		return 0, fmt.Errorf("%q must be a number", s)
-	}
-	return v, nil
 }

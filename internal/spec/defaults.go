@@ -2,6 +2,13 @@ package spec
 
 import "github.com/serin-dev/serin/api/v1alpha1"
 
+// Defaults that the digest of a version leaves out.
+const (
+	defaultReadinessPath    = "/"
+	defaultReadinessTimeout = "2m"
+	defaultPort             = 5001
+)
+
 func or(field *string, value string) {
 	if *field == "" {
 		*field = value
@@ -16,8 +23,8 @@ func orInt(field **int64, value int64) {
 
 // setDefaults fills in what a careful engineer would choose (product.md).
 func setDefaults(s *v1alpha1.ScoringEndpointSpec) {
-	or(&s.Scorer.Readiness.Path, "/")
-	or(&s.Scorer.Readiness.Timeout, "2m")
+	or(&s.Scorer.Readiness.Path, defaultReadinessPath)
+	or(&s.Scorer.Readiness.Timeout, defaultReadinessTimeout)
 	or(&s.Contract.Path, "/score")
 	or(&s.Contract.Protocol, "Auto")
 	for i := range s.Notify {

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
-	"regexp"
 	"strings"
 	"time"
 
@@ -93,6 +92,9 @@ func Load(text []byte) (*Document, Report, error) {
 	}
 	setDefaults(&d.endpoint.Spec)
 	c := &checker{lines: d.lines}
+	if !c.written("spec.scorer.port") { // a 0 that is written is refused
+		d.endpoint.Spec.Scorer.Port = defaultPort
+	}
 	c.head(d.endpoint)
 	c.scorer(d.endpoint.Spec.Scorer)
 	c.scaling(d.endpoint.Spec.Scaling)
@@ -103,6 +105,8 @@ func Load(text []byte) (*Document, Report, error) {
 	d.policy = c.policy(d.endpoint.Spec.Judge)
 	d.policy.Sticky = d.traffic.Sticky.Cookie+d.traffic.Sticky.Header != ""
 	d.policy.HarmBudget = d.plan.HarmBudget
+	c.labels(d.endpoint.Spec.Judge.Labels, d.plan.MaxDuration)
+	c.together(d.endpoint.Spec, d.plan)
 	c.notify(d.endpoint.Spec.Notify)
 	if len(c.problems) > 0 {
 		return nil, Report{}, &Errors{c.problems}
@@ -122,6 +126,9 @@ func (d *Document) For(m Mode) (Resolved, Report, error) {
 		d.cluster(c)
 	} else {
 		d.local(c, &r)
+	}
+	if c.written("spec.scorer.readiness.timeout") {
+		c.note("spec.scorer.readiness.timeout has no effect yet: spec.rollout.progressDeadline bounds how long a version may take to be ready")
 	}
 	if len(c.problems) > 0 {
 		return Resolved{}, Report{}, &Errors{c.problems}
@@ -149,7 +156,7 @@ func (d *Document) local(c *checker, r *Resolved) {
 	}
 	unused(s.Scorer.Image != "", "spec.scorer.image")
 	unused(s.Scorer.Template != nil, "spec.scorer.template")
-	unused(s.Scorer.Port != 0, "spec.scorer.port")
+	unused(c.written("spec.scorer.port"), "spec.scorer.port")
 	unused(s.Scaling != v1alpha1.Scaling{}, "spec.scaling")
 	unused(c.written("spec.traffic.hosts"), "spec.traffic.hosts")
 	unused(s.Traffic.Gateway != "", "spec.traffic.gateway")
@@ -162,6 +169,9 @@ func (d *Document) cluster(c *checker) {
 	}
 	if s.Traffic.Sticky.Header != "" {
 		c.bad("spec.traffic.sticky.header", "Istio has no weighted routing by header", "use sticky.cookie")
+	}
+	if s.Scorer.Image != "" && !strings.Contains(s.Scorer.Image, "@sha256:") {
+		c.note("spec.scorer.image is named by a tag: what it means can change under a running revision; write NAME@sha256:DIGEST")
 	}
 	if s.Scorer.Local != nil {
 		c.note("spec.scorer.local is not used in a cluster")
@@ -185,10 +195,19 @@ func versionOf(s v1alpha1.Scorer, digest string) string {
 	return digest[:8]
 }
 
-// digest names what means a new version: nothing outside spec.scorer, and of it
-// all but readiness, and the fields of the mode alone.
+// digest names what means a new version: all of spec.scorer, and of it the fields
+// that the mode uses. A default that is written out means the same as one that is
+// not, and a default that is new in a later Serin starts no rollout.
 func digest(m Mode, s v1alpha1.Scorer, model string) string {
-	s.Readiness = v1alpha1.Readiness{}
+	if s.Readiness.Path == defaultReadinessPath {
+		s.Readiness.Path = ""
+	}
+	if s.Readiness.Timeout == defaultReadinessTimeout {
+		s.Readiness.Timeout = ""
+	}
+	if s.Port == defaultPort {
+		s.Port = 0
+	}
 	if m == Local {
 		s.Image, s.Template, s.Port = "", nil, 0
 		if model != "" {
@@ -253,7 +272,7 @@ func shown(path, value string) string {
 
 // NewVersion reports whether a change of the field starts a rollout.
 func NewVersion(path string) bool {
-	return strings.HasPrefix(path, "spec.scorer.") && !strings.HasPrefix(path, "spec.scorer.readiness.")
+	return strings.HasPrefix(path, "spec.scorer.")
 }
 
 func flatten(out map[string]string, path string, v any) {
@@ -270,6 +289,9 @@ func flatten(out map[string]string, path string, v any) {
 func flattenTree(out map[string]string, path string, v any) {
 	switch v := v.(type) {
 	case map[string]any:
+		if len(v) == 0 {
+			out[path] = "{}"
+		}
 		for k, x := range v {
 			flattenTree(out, path+"."+k, x)
 		}
@@ -282,5 +304,3 @@ func flattenTree(out map[string]string, path string, v any) {
 		out[path] = fmt.Sprint(v)
 	}
 }
-
-var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?$`)

@@ -1,7 +1,12 @@
 package spec
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"math"
 	"reflect"
 	"strconv"
 	"strings"
@@ -39,14 +44,26 @@ func (p *parser) parse(text []byte, t reflect.Type) any {
 	dec := yaml.NewDecoder(strings.NewReader(string(text)))
 	var root, second yaml.Node
 	if err := dec.Decode(&root); err != nil {
-		p.bad(nil, "document", strings.TrimPrefix(err.Error(), "yaml: "), "it must be one YAML document; serin init writes one to begin with")
+		p.bad(nil, "document", whatIsWrong(err), "it must be one YAML document; serin init writes one to begin with")
 		return nil
 	}
-	if err := dec.Decode(&second); err == nil {
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) && !empty(second) {
 		p.bad(&second, "document", "there is more than one YAML document", "write each endpoint in a file of its own")
 		return nil
 	}
 	return p.value(root.Content[0], t, "", 0)
+}
+
+func whatIsWrong(err error) string {
+	if errors.Is(err, io.EOF) {
+		return "is empty"
+	}
+	return strings.TrimPrefix(err.Error(), "yaml: ")
+}
+
+// empty reports whether nothing stands in a document: a trailing --- makes one.
+func empty(n yaml.Node) bool {
+	return len(n.Content) == 1 && n.Content[0].Kind == yaml.ScalarNode && n.Content[0].Value == ""
 }
 
 func join(path, name string) string {
@@ -56,17 +73,26 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
-// value checks node n against type t and returns it as plain Go values.
-func (p *parser) value(n *yaml.Node, t reflect.Type, path string, depth int) any {
+// tooMuch bounds what a document can make the parser do, and refuses aliases, with
+// which a short text can say a lot. It counts n.
+func (p *parser) tooMuch(n *yaml.Node, path string, depth int) bool {
 	p.nodes++
-	if p.nodes > maxNodes || depth > maxDepth {
-		if p.nodes == maxNodes+1 || depth > maxDepth {
+	switch {
+	case p.nodes > maxNodes || depth > maxDepth:
+		if p.nodes <= maxNodes+1 {
 			p.bad(n, path, "the document is too large or nests too deep", fmt.Sprintf("at most %d values, %d deep", maxNodes, maxDepth))
 		}
-		return nil
-	}
-	if n.Kind == yaml.AliasNode {
+	case n.Kind == yaml.AliasNode:
 		p.bad(n, path, "YAML aliases are not read", "write the value out")
+	default:
+		return false
+	}
+	return true
+}
+
+// value checks node n against type t and returns it as plain Go values.
+func (p *parser) value(n *yaml.Node, t reflect.Type, path string, depth int) any {
+	if p.tooMuch(n, path, depth) {
 		return nil
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
@@ -81,15 +107,52 @@ func (p *parser) value(n *yaml.Node, t reflect.Type, path string, depth int) any
 	}
 	switch {
 	case opaque(t):
-		return p.anything(n, path, depth)
+		return p.foreign(n, t, path, depth)
 	case t.Kind() == reflect.Struct:
 		return p.object(n, t, path, depth)
 	case t.Kind() == reflect.Slice:
 		return p.list(n, t, path, depth)
 	case t.Kind() == reflect.Map:
-		return p.anything(n, path, depth)
+		return p.texts(n, t, path, depth)
 	}
 	return p.scalar(n, t, path)
+}
+
+// foreign takes a value of a type that has its own JSON form, and says where it
+// stands when that refuses it.
+func (p *parser) foreign(n *yaml.Node, t reflect.Type, path string, depth int) any {
+	before := len(p.problems)
+	v := p.anything(n, path, depth)
+	if len(p.problems) > before {
+		return nil
+	}
+	raw, err := json.Marshal(v)
+	if err == nil {
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.DisallowUnknownFields()
+		err = dec.Decode(reflect.New(t).Interface())
+	}
+	if err != nil {
+		p.bad(n, path, strings.TrimPrefix(err.Error(), "json: "), fmt.Sprintf("write it as Kubernetes' %s", t.Name()))
+	}
+	return v
+}
+
+// texts reads an object of texts under free names.
+func (p *parser) texts(n *yaml.Node, t reflect.Type, path string, depth int) any {
+	if n.Kind != yaml.MappingNode {
+		p.bad(n, path, fmt.Sprintf("is %s", kindOf(n)), "must be an object: {name: value}")
+		return nil
+	}
+	out := map[string]any{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i].Value
+		if _, twice := out[key]; twice {
+			p.bad(n.Content[i], join(path, key), "is written twice", "keep one of them")
+		}
+		out[key] = p.value(n.Content[i+1], t.Elem(), join(path, key), depth+1)
+	}
+	return out
 }
 
 // opaque types have their own JSON form and are checked by it.
@@ -150,24 +213,23 @@ func (p *parser) scalar(n *yaml.Node, t reflect.Type, path string) any {
 		if err == nil {
 			return v
 		}
-		p.bad(n, path, fmt.Sprintf("%q is no whole number", n.Value), "write for example 100")
+		problem := fmt.Sprintf("%q is no whole number", n.Value)
+		if errors.Is(err, strconv.ErrRange) {
+			problem = n.Value + " is too large"
+		}
+		p.bad(n, path, problem, "write for example 100")
 	}
 	return nil
 }
 
 // anything takes a value as it is.
 func (p *parser) anything(n *yaml.Node, path string, depth int) any {
-	if p.nodes++; p.nodes > maxNodes || depth > maxDepth || n.Kind == yaml.AliasNode {
-		p.bad(n, path, "is too large, nests too deep or is an alias", "write it out, shorter")
+	if p.tooMuch(n, path, depth) {
 		return nil
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		out := map[string]any{}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			out[n.Content[i].Value] = p.anything(n.Content[i+1], join(path, n.Content[i].Value), depth+1)
-		}
-		return out
+		return p.anyObject(n, path, depth)
 	case yaml.SequenceNode:
 		out := []any{}
 		for i, item := range n.Content {
@@ -177,9 +239,24 @@ func (p *parser) anything(n *yaml.Node, path string, depth int) any {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		p.bad(n, path, err.Error(), "")
+		p.bad(n, path, strings.TrimPrefix(err.Error(), "yaml: "), "write a plain value")
+	}
+	if f, ok := v.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
+		p.bad(n, path, fmt.Sprintf("%s is no number that can be kept", n.Value), "write a finite number")
 	}
 	return v
+}
+
+func (p *parser) anyObject(n *yaml.Node, path string, depth int) any {
+	out := map[string]any{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i].Value
+		if _, twice := out[key]; twice {
+			p.bad(n.Content[i], join(path, key), "is written twice", "keep one of them")
+		}
+		out[key] = p.anything(n.Content[i+1], join(path, key), depth+1)
+	}
+	return out
 }
 
 func kindOf(n *yaml.Node) string {
