@@ -3,10 +3,12 @@ SHELL := bash
 GO ?= go
 PURE := ./internal/judge/... ./internal/split/... ./internal/contract/... ./internal/lightgbm/... ./internal/rollout/... ./internal/spec/...
 TOOL := $(GO) tool -modfile=go.tools.mod
+# Only a KUBECONFIG given to make itself counts: one in the environment may well point at production.
+E2E_OWN := $(if $(filter command line,$(origin KUBECONFIG)),SERIN_E2E_KUBECONFIG=$(KUBECONFIG) SERIN_E2E_GATEWAY=$(GATEWAY) SERIN_E2E_REGISTRY=$(REGISTRY))
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/serin
 	$(GO) build -trimpath -o bin/serin ./cmd/serin
@@ -34,7 +36,16 @@ verify: generate ## fails when a generated file is out of date
 bench: ## side-by-side benchmarks: each folder of bench/ has a README with its command
 	@ls -d bench/*/
 
+e2e: ## tests on a real Kubernetes with Istio (root; the first build takes long). A cluster of yours: KUBECONFIG=… GATEWAY=http://… REGISTRY=host:port
+	cd test/cluster && SERIN_E2E=1 $(E2E_OWN) $(GO) test -v -count=1 -timeout 90m ./...
+
+cluster-up: ## a test cluster that stays, so that `make e2e` starts at once
+	cd test/cluster && $(GO) run ./cmd/cluster up
+
+cluster-down: ## ends it
+	cd test/cluster && $(GO) run ./cmd/cluster down
+
 clean: ## removes what was built
 	rm -rf bin dist coverage.out
 
-.PHONY: help build demo test lint lint-deep generate verify bench clean
+.PHONY: help build demo test lint lint-deep generate verify bench e2e cluster-up cluster-down clean

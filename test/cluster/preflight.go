@@ -1,0 +1,58 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func freeSpace(dir string) (uint64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return s.Bavail * uint64(s.Bsize), nil
+}
+
+// needed are the programs of the operating system that a full node calls, and the Debian packages that have them.
+var needed = map[string]string{"runc": "runc", "iptables": "iptables", "conntrack": "conntrack", "ip": "iproute2", "python3": "python3-pip"}
+
+// preflight refuses where a full node cannot run, and installs what is missing if it may.
+func preflight(ctx context.Context, log progress) error {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		return fmt.Errorf("a full cluster needs Linux and root (this is %s, user %d): run as root, or offer a cluster by %s", runtime.GOOS, os.Geteuid(), envKubeConfig)
+	}
+	path := os.Getenv("PATH")
+	if !strings.Contains(path, "/usr/sbin") {
+		if err := os.Setenv("PATH", path+":/usr/sbin:/sbin"); err != nil {
+			return err
+		}
+	}
+	var packages []string
+	for program, from := range needed {
+		if _, err := exec.LookPath(program); err != nil {
+			packages = append(packages, from)
+		}
+	}
+	if len(packages) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("a full cluster needs programs that are not installed; Debian's packages of them are: %s", strings.Join(packages, " "))
+	}
+	began := time.Now()
+	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-q", "-y", "--no-install-recommends"}, packages...)} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w: %s", strings.Join(args, " "), err, tail(string(out), 10))
+		}
+	}
+	log.since(began, "installed %s", strings.Join(packages, " "))
+	return nil
+}
