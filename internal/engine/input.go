@@ -49,8 +49,10 @@ func keep(e judge.Evidence, which func(judge.EpochInfo) bool) judge.Evidence {
 
 // ofAttempt keeps the epochs of the attempt and, of those before it, the ones in
 // which stable served alone: they say what its own rates are.
-func ofAttempt(e judge.Evidence, first uint32) judge.Evidence {
-	return keep(e, func(i judge.EpochInfo) bool { return i.ID >= first || i.WeightBP == 0 && i.ShadowBP == 0 })
+func ofAttempt(e judge.Evidence, first, countedSince uint32) judge.Evidence {
+	return keep(e, func(i judge.EpochInfo) bool {
+		return i.ID >= first || i.ID >= countedSince && i.WeightBP == 0 && i.ShadowBP == 0
+	})
 }
 
 // input gathers what Step looks at. It also freezes the calibration as soon as
@@ -71,18 +73,22 @@ func (e *Engine) input(now time.Time, all judge.Evidence) rollout.Input {
 		e.attempt = id
 		e.span.reset()
 	}
+	runs := a != nil && a.Outcome == rollout.Running
 	mine := all
-	if a != nil && a.Outcome == rollout.Running {
-		mine = ofAttempt(all, a.FirstEpoch)
+	if runs {
+		mine = ofAttempt(all, a.FirstEpoch, e.rec.CountedSince)
 		e.calibrate(all, a.FirstEpoch)
 		in.Calibrated = e.rec.Calibration != nil
 	}
-	e.span.add(totalsOf(now, mine))
+	e.span.add(totalsOf(now, mine, e.rec.State.Routing.WeightBP), mine)
 	in.TotalRPS, _ = e.span.rate()
-	in.Recent = e.span.window(e.rec.State.Routing.WeightBP)
-	if a != nil && a.Outcome == rollout.Running {
-		e.verdict = judge.Judge(e.rec.Policy, e.rec.Calibration, mine, in.Recent)
-		in.Verdict = e.verdict
+	in.Recent = e.span.window()
+	e.judged = nil
+	if runs {
+		verdict := judge.Judge(e.rec.Policy, e.rec.Calibration, mine, in.Recent)
+		e.last = Judgement{At: now, Calibrated: in.Calibrated, Evidence: mine, Window: in.Recent, Verdict: verdict}
+		e.judged = &e.last
+		in.Verdict = verdict
 		in.CandidateRequests = inStep(mine, a)
 		in.EvidenceDigest = digest(mine)
 	}
@@ -95,9 +101,10 @@ func (e *Engine) calibrate(all judge.Evidence, first uint32) {
 	if e.rec.Calibration != nil {
 		return
 	}
+	since := max(e.rec.StableSince, e.rec.CountedSince)
 	var baseline judge.Counts
 	for i := range all.Epochs {
-		if info := all.Epochs[i].Info; info.ID >= e.rec.StableSince && (info.ID < first || info.Calibrating) {
+		if info := all.Epochs[i].Info; info.ID >= since && (info.ID < first || info.Calibrating) {
 			baseline.Add(&all.Epochs[i].Arms[judge.Stable])
 		}
 	}
@@ -124,24 +131,31 @@ func inStep(e judge.Evidence, a *rollout.Attempt) (n uint64) {
 }
 
 // entriesOf are the audit lines of one round: what people asked, and what moved.
-func entriesOf(now time.Time, s rollout.State, in rollout.Input, d rollout.Decision) []Entry {
+func (e *Engine) entriesOf(now time.Time, s rollout.State, in rollout.Input, d rollout.Decision) []Entry {
 	var out []Entry
 	id := ""
 	if s.Attempt != nil {
 		id = s.Attempt.ID
 	}
 	for _, r := range d.ActionResults {
-		e := Entry{At: now, Kind: EntryAction, Rollout: id, Reason: string(r.Reason), Message: r.Message, Accepted: &r.Accepted}
+		entry := Entry{At: now, Kind: EntryAction, Rollout: id, Reason: string(r.Reason), Message: r.Message, Accepted: &r.Accepted}
 		for _, a := range in.Actions {
 			if a.ID == r.ID {
-				e.By, e.OnBehalf, e.EvidenceDigest = a.By, a.OnBehalfOf, a.EvidenceDigest
-				e.Message = string(a.Kind) + ": " + r.Message
+				entry.By, entry.OnBehalf, entry.EvidenceDigest = a.By, a.OnBehalfOf, a.EvidenceDigest
+				entry.Message = string(a.Kind) + ": " + r.Message
 			}
 		}
-		out = append(out, e)
+		out = append(out, entry)
 	}
-	if d.Transition {
-		out = append(out, Entry{At: now, Kind: EntryTransition, Rollout: id, Action: string(d.Action), Reason: string(d.Reason), Message: d.Message, EvidenceDigest: in.EvidenceDigest})
+	if !d.Transition {
+		return out
 	}
+	entry := Entry{At: now, Kind: EntryTransition, Rollout: id, Action: string(d.Action), Reason: string(d.Reason), Message: d.Message, EvidenceDigest: in.EvidenceDigest}
+	if e.judged != nil && e.rec.State.Attempt.ID == id {
+		j := *e.judged
+		j.Reason = entry.Reason
+		entry.Judged = &j
+	}
+	out = append(out, entry)
 	return out
 }

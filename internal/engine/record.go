@@ -12,7 +12,8 @@ import (
 )
 
 // Platform is where revisions run and where routes are kept. Its actions are
-// idempotent: after a crash the engine repeats them.
+// idempotent: after a crash, or an error, the engine repeats them. Every platform
+// passes the suite in enginetest.
 type Platform interface {
 	// Observe says what is, not what was asked for.
 	Observe(ctx context.Context) (rollout.Observed, error)
@@ -22,6 +23,10 @@ type Platform interface {
 
 // Source is where evidence comes from.
 type Source interface {
+	// Configure says what the epochs that begin from now on are judged by: which
+	// cut-offs are counted, and within which tolerance two answers agree. Epochs
+	// before since are not asked for any more.
+	Configure(p judge.Policy, since uint32) error
 	// Begin announces a weight epoch before any request of it is routed.
 	Begin(e judge.EpochInfo)
 	// Snapshot returns all counts since this process began.
@@ -30,14 +35,21 @@ type Source interface {
 	Notify() <-chan struct{}
 }
 
-// Recorder keeps the record. Save is atomic: all of it or nothing.
+// Recorder keeps the record.
 type Recorder interface {
 	Load(ctx context.Context, endpoint string) (Record, bool, error)
-	Save(ctx context.Context, r Record, entries ...Entry) error
-	SaveEvidence(ctx context.Context, r Record) error
-	SaveRollout(ctx context.Context, endpoint string, r RolloutRecord) error
+	// Save is atomic: the record and what comes with it, or nothing.
+	Save(ctx context.Context, r Record, with Additions) error
+	// Rollouts returns rollouts that ended, latest first, each with the judgements
+	// of its audit entries, oldest first.
 	Rollouts(ctx context.Context, endpoint string, limit int) ([]RolloutRecord, error)
 	Audit(ctx context.Context, endpoint string, limit int) ([]Entry, error)
+}
+
+// Additions are what a Save adds to what is there.
+type Additions struct {
+	Entries []Entry
+	Ended   []RolloutRecord // replaces one of the same ID
 }
 
 // Record is all that must survive: with it alone the loop goes on where it was.
@@ -53,6 +65,9 @@ type Record struct {
 	// StableSince is the first epoch in which the present stable was in production:
 	// latency edges come from its own requests only.
 	StableSince uint32 `json:"stableSince"`
+	// CountedSince is the first epoch whose scores were counted against the present
+	// cut-offs: earlier counts are of other cut-offs.
+	CountedSince uint32 `json:"countedSince"`
 	// Revisions says how each version that may still have to run is run, by digest;
 	// what it says is the platform's own.
 	Revisions map[string]string `json:"revisions,omitempty"`
@@ -73,16 +88,44 @@ type Entry struct {
 	// EvidenceDigest names the evidence that the decision stood on.
 	EvidenceDigest string `json:"evidenceDigest,omitempty"`
 	Accepted       *bool  `json:"accepted,omitempty"` // of an Action
+	// Judged is what a Transition stood on. It is stored, and comes back with the
+	// rollout's record, not with the audit.
+	Judged *Judgement `json:"-"`
+}
+
+// Judgement is one verdict with all that it was computed from, but for the policy
+// and calibration of its rollout: judge.Judge gives the same verdict again.
+type Judgement struct {
+	At         time.Time      `json:"at"`
+	Reason     string         `json:"reason"`     // of the decision
+	Calibrated bool           `json:"calibrated"` // false: judged without calibration
+	Evidence   judge.Evidence `json:"evidence"`
+	Window     judge.Window   `json:"window"` // what the breaker saw
+	Verdict    judge.Verdict  `json:"verdict"`
+}
+
+// Recompute judges again what was judged.
+func (j Judgement) Recompute(p judge.Policy, c *judge.Calibration) judge.Verdict {
+	if !j.Calibrated {
+		c = nil
+	}
+	return judge.Judge(p, c, j.Evidence, j.Window)
 }
 
 // RolloutRecord is what is kept of a rollout that ended: enough to recompute
-// its last decision bit for bit.
+// each of its decisions bit for bit.
 type RolloutRecord struct {
 	ID          string             `json:"id"`
 	EndedAt     time.Time          `json:"endedAt"`
 	Attempt     rollout.Attempt    `json:"attempt"`
 	Policy      judge.Policy       `json:"policy"`
 	Calibration *judge.Calibration `json:"calibration,omitempty"`
-	Evidence    judge.Evidence     `json:"evidence"`
-	Verdict     judge.Verdict      `json:"verdict"`
+	// Evidence, Window and Verdict are those of the last round in which it was judged.
+	Evidence judge.Evidence `json:"evidence"`
+	Window   judge.Window   `json:"window"`
+	Verdict  judge.Verdict  `json:"verdict"`
+	// Bake is what the breaker saw when a promoted version was taken back.
+	Bake *judge.Window `json:"bake,omitempty"`
+	// Decisions are the judgements behind its transitions, oldest first.
+	Decisions []Judgement `json:"decisions,omitempty"`
 }

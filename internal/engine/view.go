@@ -17,9 +17,7 @@ func (e *Engine) Status() Status {
 		Stable: e.revision(s.Stable), Candidate: e.revision(s.Candidate),
 		Weights: Weights{Epoch: s.Routing.Epoch, PlannedBP: s.Routing.WeightBP, ShadowBP: s.Routing.ShadowBP},
 	}
-	if e.observed.InForce.Epoch == s.Routing.Epoch {
-		st.Weights.InForceBP = s.Routing.WeightBP
-	}
+	st.Weights.InForceBP = e.inForce()
 	if s.Previous != nil {
 		st.Previous = e.revision(&s.Previous.Revision)
 	}
@@ -37,6 +35,20 @@ func (e *Engine) Status() Status {
 	return st
 }
 
+// inForce returns the weight of the epoch that the router was seen to use: nothing
+// is assumed of what was asked for. It is 0 when nobody knows.
+func (e *Engine) inForce() int {
+	f := e.observed.InForce
+	if f.Overwritten || f.Epoch == 0 {
+		return 0
+	}
+	if r := e.rec.State.Routing; f.Epoch == r.Epoch {
+		return r.WeightBP
+	}
+	ep, _ := e.rec.Evidence.Epoch(f.Epoch)
+	return ep.Info.WeightBP
+}
+
 func (e *Engine) revision(r *rollout.Revision) *RevisionView {
 	if r == nil {
 		return nil
@@ -49,8 +61,8 @@ func (e *Engine) rollout(a *rollout.Attempt) *RolloutView {
 	r := &RolloutView{
 		ID: a.ID, Number: a.Number, To: a.To.Version, StartedAt: a.StartedAt, Outcome: string(a.Outcome), Step: max(a.Step, 0), Paused: a.Paused,
 		Decision: DecisionView{Action: string(e.decision.Action), Reason: string(e.decision.Reason), Message: e.decision.Message, At: e.decided},
-		Verdict:  e.verdict,
-		Evidence: view(ofAttempt(e.rec.Evidence, a.FirstEpoch), a.FirstEpoch),
+		Verdict:  e.last.Verdict,
+		Evidence: view(ofAttempt(e.rec.Evidence, a.FirstEpoch, e.rec.CountedSince), a.FirstEpoch),
 	}
 	if a.From != nil {
 		r.From = a.From.Version

@@ -52,6 +52,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 		return result, err
 	}
 	e.notifier.Set(receivers(r))
+	e.source.setContract(r.Contract)
 	e.text, e.document, e.resolved = text, doc, r
 	e.engine.Settle(ctx) // who waits for the rollout next must find it
 	return result, nil
@@ -85,7 +86,7 @@ func (e *Endpoint) Delete(_ context.Context, by string, dryRun bool) (engine.App
 	result := engine.ApplyResult{Endpoint: e.name, DryRun: dryRun, Message: fmt.Sprintf("endpoint %s drains and stops; its record stays", e.name)}
 	if !dryRun {
 		e.logger.Info("stopping: deleted", "by", by)
-		e.stop()
+		e.stopOnce.Do(func() { close(e.stopped) })
 	}
 	return result, nil
 }

@@ -13,17 +13,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/notify"
-	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/proxy"
-	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
 )
 
@@ -33,6 +28,8 @@ const DefaultState = ".serin"
 const (
 	// restoreMost bounds how long a restart waits for stable before it listens.
 	restoreMost = 2 * time.Minute
+	// restoreCandidate is the same for a candidate that has a share.
+	restoreCandidate = 20 * time.Second
 	// reaction is how long after a verdict traffic has left the candidate, in the
 	// worst case on one machine: one round of the loop.
 	reaction = 250 * time.Millisecond
@@ -91,7 +88,10 @@ type Endpoint struct {
 	gateway  *proxy.Gateway
 	tap      *tap
 	notifier *notify.Notifier
-	stop     context.CancelFunc
+	source   *source
+	stopped  chan struct{} // closed by Delete
+	stopOnce sync.Once
+	started  string // the document that serve was started with
 
 	mu       sync.Mutex
 	text     []byte
@@ -102,7 +102,7 @@ type Endpoint struct {
 
 // Open reads document and record; nothing is served yet.
 func Open(ctx context.Context, o Options) (*Endpoint, error) {
-	doc, resolved, _, err := resolve(o.Document, o.Base)
+	_, resolved, _, err := resolve(o.Document, o.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -118,8 +118,8 @@ func Open(ctx context.Context, o Options) (*Endpoint, error) {
 		lock.Close()
 		return nil, err
 	}
-	e := &Endpoint{name: resolved.Name, base: o.Base, state: o.State, self: o.Self, logger: o.Logger, store: store, lock: lock, text: o.Document, document: doc, resolved: resolved, tap: &tap{}}
-	if err := e.build(ctx); err != nil {
+	e := &Endpoint{name: resolved.Name, base: o.Base, state: o.State, self: o.Self, logger: o.Logger, store: store, lock: lock, tap: &tap{}, stopped: make(chan struct{})}
+	if err := e.build(ctx, o.Document); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -127,21 +127,23 @@ func Open(ctx context.Context, o Options) (*Endpoint, error) {
 }
 
 // build puts the parts together.
-func (e *Endpoint) build(ctx context.Context) error {
-	collector, err := newCollector(e.resolved)
-	if err != nil {
-		return err
-	}
-	e.tap.collector.Store(collector)
-	e.notifier = notify.New(notify.Config{Endpoint: e.name, Namespace: e.resolved.Namespace, Logger: e.logger})
-	e.notifier.Set(receivers(e.resolved))
+func (e *Endpoint) build(ctx context.Context, started []byte) error {
 	e.gateway = proxy.New(proxy.Config{Tap: e.tap, Logger: e.logger})
 	e.platform = newPlatform(e.self, e.gateway, e.logger, func() {
 		if e.engine != nil {
 			e.engine.Wake()
 		}
 	})
-	eng, found, err := engine.Open(ctx, engine.Config{Endpoint: e.name, Platform: e.platform, Source: collector, Recorder: e.store, Logger: e.logger, Lag: reaction})
+	if err := e.choose(ctx, started); err != nil {
+		return err
+	}
+	e.notifier = notify.New(notify.Config{Endpoint: e.name, Namespace: e.resolved.Namespace, Logger: e.logger})
+	e.notifier.Set(receivers(e.resolved))
+	var err error
+	if e.source, err = newSource(e.tap, e.resolved.Contract); err != nil {
+		return err
+	}
+	eng, found, err := engine.Open(ctx, engine.Config{Endpoint: e.name, Platform: e.platform, Source: e.source, Recorder: e.store, Logger: e.logger, Lag: reaction})
 	if err != nil {
 		return err
 	}
@@ -155,6 +157,29 @@ func (e *Endpoint) build(ctx context.Context) error {
 	return nil
 }
 
+// choose says which document counts: the one that serve is started with, unless it
+// is the same as at the last start and another was applied since. A restart after a
+// crash must not undo what was applied.
+func (e *Endpoint) choose(ctx context.Context, started []byte) error {
+	last, err := e.store.Started(ctx, e.name)
+	if err != nil {
+		return err
+	}
+	rec, _, err := e.store.Load(ctx, e.name)
+	if err != nil {
+		return err
+	}
+	e.started, e.text = string(started), started
+	if last == string(started) && rec.Document != "" && rec.Document != last {
+		e.text = []byte(rec.Document)
+		e.logger.Info("the document applied last counts: the file has not changed since serve was last started with it")
+	}
+	if e.document, e.resolved, _, err = resolve(e.text, e.base); err != nil {
+		return err
+	}
+	return nil
+}
+
 // recall tells the platform how every revision of the record is run.
 func (e *Endpoint) recall(rec engine.Record) error {
 	for digest, text := range rec.Revisions {
@@ -163,119 +188,6 @@ func (e *Endpoint) recall(rec engine.Record) error {
 			return fmt.Errorf("reading how version %s is run: %w", digest, err)
 		}
 		e.platform.prepare(digest, c)
-	}
-	return nil
-}
-
-func newCollector(r spec.Resolved) (*observe.Collector, error) {
-	extractor, err := contract.New(contract.Protocol(r.Contract.Protocol), r.Contract.JSONPath)
-	if err != nil {
-		return nil, fmt.Errorf("reading spec.contract: %w", err)
-	}
-	cfg := observe.Config{Extractor: extractor}
-	for _, c := range r.Policy.Cutoffs {
-		cfg.Cutoffs = append(cfg.Cutoffs, c.Value)
-	}
-	if a := r.Policy.Agreement; a != nil {
-		cfg.Tolerance = a.Tolerance
-	}
-	return observe.New(cfg), nil
-}
-
-// resolve reads a document for this mode and digests its model.
-func resolve(text []byte, base string) (*spec.Document, spec.Resolved, []string, error) {
-	doc, report, err := spec.Load(text)
-	if err != nil {
-		return nil, spec.Resolved{}, nil, refused(err)
-	}
-	r, more, err := doc.For(spec.Local)
-	if err != nil {
-		return nil, spec.Resolved{}, nil, refused(err)
-	}
-	if r.Scorer.Model != "" {
-		sum, err := fileDigest(absolute(base, r.Scorer.Model))
-		if err != nil {
-			return nil, spec.Resolved{}, nil, Refusal{422, "InvalidDocument", fmt.Sprintf("spec.scorer.local.model: %v", err), nil}
-		}
-		r = r.WithModelDigest(sum)
-	}
-	if a := r.Policy.Agreement; a != nil {
-		a.RepeatBP = repeatBP
-	}
-	return doc, r, append(report.Lines(), more.Lines()...), nil
-}
-
-func refused(err error) error {
-	return Refusal{422, "InvalidDocument", "the document is refused; nothing was changed", strings.Split(err.Error(), "\n")}
-}
-
-func absolute(base, path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return filepath.Join(base, path)
-}
-
-func fileDigest(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("reading the model: %w", err)
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:]), nil
-}
-
-// command says how the scorer of a document is run. The model is copied into the
-// state folder first: a revision is immutable, whatever becomes of the file.
-func (e *Endpoint) command(r spec.Resolved) (Command, error) {
-	c := Command{Dir: e.base, Env: r.Scorer.Env, Readiness: r.Readiness.Path}
-	if r.Scorer.Model == "" {
-		c.Args = slices.Clone(r.Scorer.Command)
-		if c.Args[0] == "serin" {
-			c.Args[0] = e.self
-		}
-		return c, nil
-	}
-	model, err := e.keepModel(absolute(e.base, r.Scorer.Model))
-	if err != nil {
-		return c, err
-	}
-	c.Args = []string{e.self, "scorer", "--model", model, "--listen", "127.0.0.1:$PORT"}
-	return c, nil
-}
-
-func (e *Endpoint) keepModel(path string) (string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("reading the model: %w", err)
-	}
-	sum := sha256.Sum256(text)
-	kept := filepath.Join(e.state, "models", hex.EncodeToString(sum[:])+".txt")
-	if _, err := os.Stat(kept); err == nil {
-		return kept, nil
-	}
-	return kept, writeAtomically(kept, text)
-}
-
-// writeAtomically writes a file so that it is there whole or not at all.
-func writeAtomically(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("writing %q: %w", path, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing %q: %w", path, err)
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("writing %q: %w", path, err)
 	}
 	return nil
 }
@@ -299,17 +211,28 @@ func repeats(r spec.Resolved) int {
 }
 
 // Run serves until the context ends, then drains. ready is called with the
-// address once requests are taken.
+// address once requests are taken. The address is taken first: that it is in use
+// is said before anything is started, and clients wait instead of being refused
+// while scorers start again.
 func (e *Endpoint) Run(ctx context.Context, ready func(address string)) error {
-	ctx, e.stop = context.WithCancel(ctx)
-	defer e.stop()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-e.stopped:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	listen := e.resolved.Traffic.Listen
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return Refusal{422, "InvalidDocument", fmt.Sprintf("spec.traffic.listen: %q cannot be listened on: %v; stop what uses it, or choose another address (port 0: any free one)", listen, err), nil}
+	}
+	defer ln.Close() // after Serve it does nothing
 	defer e.tell()()
 	if err := e.begin(ctx); err != nil {
 		return err
-	}
-	ln, err := net.Listen("tcp", e.resolved.Traffic.Listen)
-	if err != nil {
-		return fmt.Errorf("listening on spec.traffic.listen: %w", err)
 	}
 	e.mu.Lock()
 	e.address = "http://" + ln.Addr().String() + e.resolved.Contract.Path
@@ -323,7 +246,7 @@ func (e *Endpoint) Run(ctx context.Context, ready func(address string)) error {
 	case <-ctx.Done():
 		err = nil
 	case err = <-served:
-		e.stop()
+		stop()
 	}
 	<-loop
 	drain, cancel := context.WithTimeout(context.Background(), drainMost)
@@ -332,39 +255,49 @@ func (e *Endpoint) Run(ctx context.Context, ready func(address string)) error {
 }
 
 // begin restores what the record says and applies the document. After a restart
-// the gateway listens only when stable answers again: clients see no more than
-// the time that the process was down.
+// nothing is answered before stable is ready again, and the candidate too where it
+// has a share: a scorer that is still starting must not count as one that fails.
 func (e *Endpoint) begin(ctx context.Context) error {
-	w, err := e.wish(e.resolved, e.text)
+	e.mu.Lock()
+	text := e.text
+	w, err := e.wish(e.resolved, text)
+	e.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	if err := e.engine.Restore(ctx, w); err != nil {
 		return err
 	}
-	if s := e.engine.Record().State.Stable; s != nil {
-		wait, cancel := context.WithTimeout(ctx, restoreMost)
-		defer cancel()
-		if err := e.platform.waitReady(wait, s.Name); err != nil {
-			e.logger.Error("stable is not ready after the restart; listening all the same", "error", err)
-		}
+	s := e.engine.Record().State
+	if s.Stable != nil {
+		e.await(ctx, s.Stable.Name, restoreMost)
 	}
-	_, err = e.Apply(ctx, e.text, "serve", false)
-	return err
+	if s.Candidate != nil && s.Routing.WeightBP > 0 {
+		e.await(ctx, s.Candidate.Name, restoreCandidate)
+	}
+	_, err = e.Apply(ctx, text, "serve", false)
+	if err == nil {
+		err = e.store.SetStarted(ctx, e.name, e.started)
+	}
+	var refusal Refusal
+	switch {
+	case err == nil:
+	case s.Stable == nil || errors.As(err, &refusal):
+		return err
+	default: // a disk that is full is no reason to serve nothing
+		e.logger.Error("serving by the record as it is: it cannot be written", "error", err)
+	}
+	// One round before the first request: a candidate that is not ready has no share.
+	e.engine.Tick(ctx)
+	return nil
 }
 
-// wish turns a document into what the engine is asked for.
-func (e *Endpoint) wish(r spec.Resolved, text []byte) (engine.Wish, error) {
-	c, err := e.command(r)
-	if err != nil {
-		return engine.Wish{}, Refusal{422, "InvalidDocument", err.Error(), nil}
+func (e *Endpoint) await(ctx context.Context, revision string, most time.Duration) {
+	wait, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	if err := e.platform.waitReady(wait, revision); err != nil {
+		e.logger.Error("not ready after the restart; listening all the same", "error", err)
 	}
-	run, err := json.Marshal(c)
-	if err != nil {
-		return engine.Wish{}, fmt.Errorf("recording how %q is run: %w", r.Name, err)
-	}
-	e.platform.prepare(r.Digest, c)
-	return engine.Wish{Document: string(text), Run: string(run), Target: rollout.Wish{Digest: r.Digest, Version: r.Version}, Plan: r.Plan, Policy: r.Policy}, nil
 }
 
 // Close ends the scorers and closes the record.
@@ -372,8 +305,8 @@ func (e *Endpoint) Close() {
 	if e.platform != nil {
 		e.platform.close()
 	}
-	if c := e.tap.collector.Load(); c != nil {
-		c.Close()
+	if e.source != nil {
+		e.source.close()
 	}
 	if e.notifier != nil {
 		e.notifier.Close()

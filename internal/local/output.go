@@ -26,6 +26,13 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Reset forgets an earlier life's output: it must not be quoted as this one's.
+func (o *output) Reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tail = o.tail[:0]
+}
+
 // LastLines returns up to n last lines.
 func (o *output) LastLines(n int) []string {
 	o.mu.Lock()

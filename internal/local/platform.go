@@ -43,6 +43,7 @@ type platform struct {
 	commands map[string]Command // by digest of what means a new version
 	running  map[string]*process
 	routing  rollout.Routing
+	table    *proxy.Table // what we put in force last
 	draining sync.WaitGroup
 }
 
@@ -82,7 +83,7 @@ func (p *platform) Observe(context.Context) (rollout.Observed, error) {
 		o.Revisions[name] = r
 	}
 	if t := p.gateway.Table(); t != nil {
-		o.InForce.Epoch = t.Epoch
+		o.InForce = rollout.InForce{Epoch: t.Epoch, Overwritten: t != p.table}
 	}
 	return o, nil
 }
@@ -162,12 +163,15 @@ func (p *platform) swap() error {
 		Header: t.Header, Sticky: t.Sticky, Fallback: t.Fallback,
 		CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,
 	}
-	if table.Candidate == nil {
-		table.WeightBP, table.ShadowBP = 0, 0
+	if table.Candidate == nil && (table.WeightBP > 0 || table.ShadowBP > 0) {
+		// These are not the routes that were asked for, so they are not called so:
+		// epoch 0 is nobody's, and what is counted under it is no evidence.
+		table.WeightBP, table.ShadowBP, table.Epoch = 0, 0, 0
 	}
 	if err := p.gateway.Swap(table); err != nil {
 		return fmt.Errorf("swapping the routing table: %w", err)
 	}
+	p.table = table
 	return nil
 }
 

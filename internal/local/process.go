@@ -36,6 +36,7 @@ const (
 	crashesToLoop  = 3                // short lives in a row
 	shortLife      = 10 * time.Second // a life that ends sooner is a crash
 	failureLines   = 3                // of output quoted in a failure
+	outputDelay    = time.Second      // for the rest of the output of a scorer that ended
 	lookupFailures = 127              // exit code of the leash when the command cannot be started
 )
 
@@ -57,6 +58,7 @@ type process struct {
 	logger  *slog.Logger
 	changed func()
 	client  *http.Client
+	port    func() (int, error)
 
 	mu     sync.Mutex
 	status ProcessStatus
@@ -71,7 +73,7 @@ func startProcess(self string, c Command, logger *slog.Logger, changed func()) *
 	p := &process{
 		command: c, self: self, logger: logger.With("revision", c.Revision), changed: changed,
 		client: &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true}},
-		cancel: cancel, done: make(chan struct{}),
+		port:   freePort, cancel: cancel, done: make(chan struct{}),
 	}
 	go p.keepRunning(ctx)
 	return p
@@ -137,7 +139,8 @@ func (p *process) keepRunning(ctx context.Context) {
 
 // live runs the scorer once and returns why it ended.
 func (p *process) live(ctx context.Context) string {
-	port, err := freePort()
+	p.out.Reset()
+	port, err := p.port()
 	if err != nil {
 		return err.Error()
 	}
@@ -178,6 +181,8 @@ func (p *process) build(port int) *exec.Cmd {
 	cmd.Dir = p.command.Dir
 	cmd.Env = append(append(os.Environ(), p.command.Env...), "PORT="+strconv.Itoa(port))
 	cmd.Stdout, cmd.Stderr = &p.out, &p.out
+	// Should the leash be killed, what it left behind may hold the output open.
+	cmd.WaitDelay = outputDelay
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }

@@ -43,7 +43,21 @@ CREATE TABLE IF NOT EXISTS audit (
   entry    TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS audit_by_endpoint ON audit(endpoint, seq);
+CREATE TABLE IF NOT EXISTS judgement (
+  seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+  endpoint TEXT NOT NULL,
+  rollout  TEXT NOT NULL,
+  judged   TEXT NOT NULL   -- what a transition stood on, JSON
+) STRICT;
+CREATE INDEX IF NOT EXISTS judgement_by_rollout ON judgement(endpoint, rollout, seq);
+CREATE TABLE IF NOT EXISTS started (
+  endpoint TEXT PRIMARY KEY,
+  document TEXT NOT NULL   -- that serve was last started with
+) STRICT;
 `
+
+// unreadable is what to do about a record that cannot be read.
+const unreadable = "nothing was changed: restore the file, run the serin that wrote it, or move it away to start a new record"
 
 // Store is the record on one machine: one SQLite file in the state folder.
 type Store struct{ db *sql.DB }
@@ -60,7 +74,7 @@ func OpenStore(ctx context.Context, folder string) (*Store, error) {
 	s := &Store{db: db}
 	if err := s.prepare(ctx); err != nil {
 		_ = db.Close()
-		return nil, fmt.Errorf("opening the record %q: %w (nothing was changed; restore the file, or move it away to start a new record)", file, err)
+		return nil, fmt.Errorf("opening the record %q: %w; %s", file, err, unreadable)
 	}
 	return s, nil
 }
@@ -95,22 +109,22 @@ func (s *Store) Load(ctx context.Context, endpoint string) (engine.Record, bool,
 		return r, false, fmt.Errorf("reading the record of %q: %w", endpoint, err)
 	}
 	if err := json.Unmarshal([]byte(state), &r); err != nil {
-		return r, false, fmt.Errorf("reading the record of %q: %w", endpoint, err)
+		return r, false, fmt.Errorf("reading the record of %q: %w; %s", endpoint, err, unreadable)
 	}
 	if err := json.Unmarshal([]byte(counts), &r.Evidence); err != nil {
-		return r, false, fmt.Errorf("reading the evidence of %q: %w", endpoint, err)
+		return r, false, fmt.Errorf("reading the evidence of %q: %w; %s", endpoint, err, unreadable)
 	}
 	return r, true, nil
 }
 
-// Save writes state, evidence and audit entries in one transaction.
-func (s *Store) Save(ctx context.Context, r engine.Record, entries ...engine.Entry) error {
+// Save writes the record and what comes with it in one transaction.
+func (s *Store) Save(ctx context.Context, r engine.Record, with engine.Additions) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("saving the record of %q: %w", r.Endpoint, err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing
-	if err := saveAll(ctx, tx, r, entries); err != nil {
+	if err := saveAll(ctx, tx, r, with); err != nil {
 		return fmt.Errorf("saving the record of %q: %w", r.Endpoint, err)
 	}
 	if err := tx.Commit(); err != nil {
@@ -119,71 +133,77 @@ func (s *Store) Save(ctx context.Context, r engine.Record, entries ...engine.Ent
 	return nil
 }
 
-func saveAll(ctx context.Context, tx *sql.Tx, r engine.Record, entries []engine.Entry) error {
-	evidence := r.Evidence
-	counts, err := json.Marshal(evidence)
-	if err != nil {
-		return err
-	}
-	state, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
+func saveAll(ctx context.Context, tx *sql.Tx, r engine.Record, with engine.Additions) error {
 	now := stamp(r.SavedAt)
-	if _, err := tx.ExecContext(ctx, `INSERT INTO record(endpoint, saved, state) VALUES(?,?,?) ON CONFLICT(endpoint) DO UPDATE SET saved=excluded.saved, state=excluded.state`, r.Endpoint, now, string(state)); err != nil {
+	if err := insert(ctx, tx, `INSERT INTO record(endpoint, saved, state) VALUES(?,?,?) ON CONFLICT(endpoint) DO UPDATE SET saved=excluded.saved, state=excluded.state`, r, r.Endpoint, now); err != nil {
 		return err
 	}
-	if err := upsertEvidence(ctx, tx, r.Endpoint, now, counts); err != nil {
+	if err := insert(ctx, tx, `INSERT INTO evidence(endpoint, saved, counts) VALUES(?,?,?) ON CONFLICT(endpoint) DO UPDATE SET saved=excluded.saved, counts=excluded.counts`, r.Evidence, r.Endpoint, now); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		line, err := json.Marshal(e)
-		if err != nil {
+	for _, e := range with.Entries {
+		if err := insert(ctx, tx, `INSERT INTO audit(endpoint, at, entry) VALUES(?,?,?)`, e, r.Endpoint, stamp(e.At)); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO audit(endpoint, at, entry) VALUES(?,?,?)`, r.Endpoint, stamp(e.At), string(line)); err != nil {
+		if e.Judged == nil {
+			continue
+		}
+		if err := insert(ctx, tx, `INSERT INTO judgement(endpoint, rollout, judged) VALUES(?,?,?)`, e.Judged, r.Endpoint, e.Rollout); err != nil {
+			return err
+		}
+	}
+	for _, x := range with.Ended {
+		if err := insert(ctx, tx, `INSERT INTO rollout(endpoint, id, ended, record) VALUES(?,?,?,?) ON CONFLICT(endpoint, id) DO UPDATE SET ended=excluded.ended, record=excluded.record`, x, r.Endpoint, x.ID, stamp(x.EndedAt)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-type execer interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}
-
-func upsertEvidence(ctx context.Context, db execer, endpoint, now string, counts []byte) error {
-	_, err := db.ExecContext(ctx, `INSERT INTO evidence(endpoint, saved, counts) VALUES(?,?,?) ON CONFLICT(endpoint) DO UPDATE SET saved=excluded.saved, counts=excluded.counts`, endpoint, now, string(counts))
+// insert writes v as JSON into the last column.
+func insert(ctx context.Context, tx *sql.Tx, statement string, v any, columns ...any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, statement, append(columns, string(text))...)
 	return err
 }
 
-// SaveEvidence writes the evidence alone: it changes every second, the rest seldom.
-func (s *Store) SaveEvidence(ctx context.Context, r engine.Record) error {
-	counts, err := json.Marshal(r.Evidence)
-	if err == nil {
-		err = upsertEvidence(ctx, s.db, r.Endpoint, stamp(r.SavedAt), counts)
+// Started returns the document that serve was last started with, if any, and
+// SetStarted keeps it.
+func (s *Store) Started(ctx context.Context, endpoint string) (string, error) {
+	var text string
+	err := s.db.QueryRowContext(ctx, `SELECT document FROM started WHERE endpoint = ?`, endpoint).Scan(&text)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("reading what serve was started with: %w; %s", err, unreadable)
 	}
+	return text, nil
+}
+
+// SetStarted keeps the document that serve is started with.
+func (s *Store) SetStarted(ctx context.Context, endpoint, document string) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO started(endpoint, document) VALUES(?,?) ON CONFLICT(endpoint) DO UPDATE SET document=excluded.document`, endpoint, document)
 	if err != nil {
-		return fmt.Errorf("saving the evidence of %q: %w", r.Endpoint, err)
+		return fmt.Errorf("recording what serve is started with: %w", err)
 	}
 	return nil
 }
 
-// SaveRollout files the record of a rollout that ended.
-func (s *Store) SaveRollout(ctx context.Context, endpoint string, r engine.RolloutRecord) error {
-	text, err := json.Marshal(r)
-	if err == nil {
-		_, err = s.db.ExecContext(ctx, `INSERT INTO rollout(endpoint, id, ended, record) VALUES(?,?,?,?) ON CONFLICT(endpoint, id) DO UPDATE SET ended=excluded.ended, record=excluded.record`, endpoint, r.ID, stamp(r.EndedAt), string(text))
-	}
-	if err != nil {
-		return fmt.Errorf("saving rollout %q: %w", r.ID, err)
-	}
-	return nil
-}
-
-// Rollouts returns the records of ended rollouts, latest first.
+// Rollouts returns the records of ended rollouts, latest first, each with the
+// judgements behind its transitions.
 func (s *Store) Rollouts(ctx context.Context, endpoint string, limit int) ([]engine.RolloutRecord, error) {
-	return query[engine.RolloutRecord](ctx, s.db, `SELECT record FROM rollout WHERE endpoint = ? ORDER BY ended DESC LIMIT ?`, endpoint, limit)
+	all, err := query[engine.RolloutRecord](ctx, s.db, `SELECT record FROM rollout WHERE endpoint = ? ORDER BY ended DESC LIMIT ?`, endpoint, limit)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].Decisions, err = query[engine.Judgement](ctx, s.db, `SELECT judged FROM judgement WHERE endpoint = ? AND rollout = ? ORDER BY seq`, endpoint, all[i].ID)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
 
 // Audit returns audit entries, latest first.
@@ -205,11 +225,12 @@ func query[T any](ctx context.Context, db *sql.DB, sql string, args ...any) ([]T
 			return nil, fmt.Errorf("reading the record: %w", err)
 		}
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
-			return nil, fmt.Errorf("reading the record: %w", err)
+			return nil, fmt.Errorf("reading the record: %w; %s", err, unreadable)
 		}
 		out = append(out, v)
 	}
 	return out, rows.Err()
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+// stamp has a fixed width, so that text sorts as time does.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }

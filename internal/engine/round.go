@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// owedMost bounds the faults that wait to be written while nothing can be.
+const owedMost = 100
+
+// saved is what the last Save wrote.
+type saved struct {
+	at       time.Time
+	evidence judge.Evidence
+}
+
+// round observes, judges, steps, records and applies.
+func (e *Engine) round(ctx context.Context) error {
+	now := e.cfg.Clock()
+	observed, err := e.cfg.Platform.Observe(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("observing the platform: %w", err), e.work(ctx))
+	}
+	e.observed = observed
+	evidence := e.evidence()
+	in := e.input(now, evidence)
+	next, actions, decision := rollout.Step(e.rec.State, in)
+	rec := e.rec
+	rec.State, rec.Evidence = next, evidence
+	if was, is := e.rec.State.Stable, next.Stable; is != nil && (was == nil || was.Name != is.Name) {
+		rec.StableSince = next.Routing.Epoch
+	}
+	with := Additions{Entries: e.entriesOf(now, next, in, decision), Ended: e.ended(next, in)}
+	begins := e.begins(&rec)
+	unrecorded := e.record(ctx, rec, with, decision)
+	if unrecorded != nil && !decision.Reverts() {
+		return errors.Join(unrecorded, e.work(ctx))
+	}
+	e.decision, e.decided = decision, now
+	e.answer(decision, unrecorded)
+	if begins {
+		since := min(rec.StableSince, rec.State.Attempt.FirstEpoch)
+		e.base = keep(e.base, func(i judge.EpochInfo) bool { return i.ID >= since })
+		if err := e.cfg.Source.Configure(rec.Policy, since); err != nil {
+			unrecorded = errors.Join(unrecorded, fmt.Errorf("counting for the new rollout: %w", err))
+		}
+	}
+	e.enqueue(actions, decision.Reverts())
+	err = e.work(ctx)
+	if e.changed { // say what is, not what was a moment ago
+		if o, seen := e.cfg.Platform.Observe(ctx); seen == nil {
+			e.observed = o
+		}
+	}
+	return errors.Join(unrecorded, err)
+}
+
+// record saves before anything is done. Where the record cannot be written only a
+// revert goes on: safety does not wait for a disk. Its record is owed then.
+func (e *Engine) record(ctx context.Context, rec Record, with Additions, d rollout.Decision) error {
+	due := e.dirty || len(e.owed.Entries) > 0 || len(with.Entries) > 0 || moved(e.rec.State, rec.State)
+	if !due && !e.stale(rec) {
+		e.rec = rec
+		return nil
+	}
+	err := e.save(ctx, rec, with)
+	if err != nil && d.Reverts() {
+		e.rec, e.dirty = rec, true
+		e.owed.Entries = append(e.owed.Entries, with.Entries...)
+		e.owed.Ended = append(e.owed.Ended, with.Ended...)
+	}
+	return err
+}
+
+// stale reports that clocks or counts changed and are not written for too long.
+// A clock that was set back must not put this off.
+func (e *Engine) stale(rec Record) bool {
+	age := e.cfg.Clock().Sub(e.saved.at)
+	if age >= 0 && age < evidenceEvery {
+		return false
+	}
+	a := rec.State.Attempt
+	return a != nil && a.Outcome == rollout.Running || !reflect.DeepEqual(rec.Evidence, e.saved.evidence)
+}
+
+func (e *Engine) save(ctx context.Context, rec Record, with Additions) error {
+	rec.SavedAt = e.cfg.Clock()
+	all := Additions{Entries: slices.Concat(e.owed.Entries, with.Entries), Ended: slices.Concat(e.owed.Ended, with.Ended)}
+	if err := e.cfg.Recorder.Save(ctx, rec, all); err != nil {
+		return err
+	}
+	late := e.owed.Entries
+	e.rec, e.saved, e.owed, e.dirty = rec, saved{rec.SavedAt, rec.Evidence}, Additions{}, false
+	for _, entry := range slices.Concat(late, with.Entries) {
+		if entry.Kind != EntryFault { // told when it happened
+			e.publish(entry)
+		}
+	}
+	return nil
+}
+
+// begins freezes the policy when an attempt begins, and reports that one does.
+func (e *Engine) begins(rec *Record) bool {
+	before, after := e.rec.State.Attempt, rec.State.Attempt
+	if after == nil || before != nil && before.ID == after.ID {
+		return false
+	}
+	if before != nil && !slices.EqualFunc(e.rec.Policy.Cutoffs, e.wish.Policy.Cutoffs, func(a, b judge.Cutoff) bool { return a.Value == b.Value }) {
+		rec.CountedSince = after.FirstEpoch
+	}
+	rec.Policy, rec.Calibration = e.wish.Policy, nil
+	return true
+}
+
+// ended is what a rollout that ended in this step leaves behind.
+func (e *Engine) ended(next rollout.State, in rollout.Input) []RolloutRecord {
+	ended := rollout.Ended(e.rec.State, next)
+	if ended == nil {
+		return nil
+	}
+	r := RolloutRecord{
+		ID: ended.ID, EndedAt: e.cfg.Clock(), Attempt: *ended, Policy: e.rec.Policy, Calibration: e.rec.Calibration,
+		Evidence: e.last.Evidence, Window: e.last.Window, Verdict: e.last.Verdict,
+	}
+	if e.judged == nil { // it ended before, and is now taken back
+		window := in.Recent
+		r.Bake = &window
+	}
+	return []RolloutRecord{r}
+}
+
+// moved reports that more than the clocks changed: that is written at once.
+func moved(a, b rollout.State) bool { return !reflect.DeepEqual(still(a), still(b)) }
+
+func still(s rollout.State) rollout.State {
+	s.TickedAt = time.Time{}
+	if s.Attempt != nil {
+		a := *s.Attempt
+		a.ReadyFor, a.NotReadyFor, a.StepFor, a.JudgedFor, a.GateFor = 0, 0, 0, 0, 0
+		s.Attempt = &a
+	}
+	return s
+}
+
+// digest names evidence: an approval says which it saw.
+func digest(ev judge.Evidence) string {
+	text, err := json.Marshal(ev)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:6])
+}

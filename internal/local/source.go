@@ -1,0 +1,118 @@
+package local
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"sync"
+
+	"github.com/serin-dev/serin/internal/contract"
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/observe"
+	"github.com/serin-dev/serin/internal/spec"
+)
+
+// source counts what the gateway saw. What is counted is frozen with each
+// rollout's policy, like the policy itself: a document that is applied meanwhile
+// changes it for the next one.
+type source struct {
+	tap *tap
+
+	mu       sync.Mutex
+	contract spec.Contract // of the document, for the next rollout
+	counts   counting
+	present  *observe.Collector
+	past     *observe.Collector // the one before: its late answers count too
+	kept     judge.Evidence     // of those before that
+	epochs   map[uint32]judge.EpochInfo
+}
+
+// counting is what a collector was made for.
+type counting struct {
+	contract  spec.Contract
+	cutoffs   []float64
+	tolerance float64
+}
+
+func newSource(t *tap, c spec.Contract) (*source, error) {
+	s := &source{tap: t, contract: c, epochs: map[uint32]judge.EpochInfo{}}
+	return s, s.Configure(judge.Policy{}, 0)
+}
+
+// setContract says how answers are read from the next rollout on.
+func (s *source) setContract(c spec.Contract) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.contract = c
+}
+
+// Configure counts from now on what this policy needs, and forgets old epochs: a
+// process that lives long must not gather them for ever.
+func (s *source) Configure(p judge.Policy, since uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	want := counting{contract: s.contract}
+	for _, c := range p.Cutoffs {
+		want.cutoffs = append(want.cutoffs, c.Value)
+	}
+	if p.Agreement != nil {
+		want.tolerance = p.Agreement.Tolerance
+	}
+	before := len(s.epochs)
+	maps.DeleteFunc(s.epochs, func(id uint32, _ judge.EpochInfo) bool { return id < since })
+	if s.present != nil && len(s.epochs) == before && reflect.DeepEqual(want, s.counts) {
+		return nil
+	}
+	extractor, err := contract.New(contract.Protocol(want.contract.Protocol), want.contract.JSONPath)
+	if err != nil {
+		return fmt.Errorf("reading spec.contract: %w", err)
+	}
+	next := observe.New(observe.Config{Extractor: extractor, Cutoffs: want.cutoffs, Tolerance: want.tolerance})
+	for _, id := range slices.Sorted(maps.Keys(s.epochs)) {
+		next.Begin(s.epochs[id])
+	}
+	s.tap.collector.Store(next)
+	if s.past != nil {
+		s.kept = s.kept.Merge(s.past.Snapshot())
+	}
+	s.kept.Epochs = slices.DeleteFunc(s.kept.Epochs, func(e judge.EpochEvidence) bool { return e.Info.ID < since })
+	if s.present != nil {
+		s.present.Close()
+	}
+	s.past, s.present, s.counts = s.present, next, want
+	return nil
+}
+
+// Begin opens an epoch.
+func (s *source) Begin(e judge.EpochInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epochs[e.ID] = e
+	s.present.Begin(e)
+}
+
+// Snapshot returns all counts since this process began.
+func (s *source) Snapshot() judge.Evidence {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.kept.Merge(s.present.Snapshot())
+	if s.past != nil {
+		all = all.Merge(s.past.Snapshot())
+	}
+	return all
+}
+
+// Notify receives when a candidate failed.
+func (s *source) Notify() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.present.Notify()
+}
+
+// close counts what waits and ends the workers.
+func (s *source) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.present.Close()
+}
