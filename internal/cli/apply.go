@@ -187,6 +187,9 @@ func newValidate(stdio IO) *cobra.Command {
 }
 
 func validateJSON(stdio IO, notes []string, err error) error {
+	if notes == nil {
+		notes = []string{}
+	}
 	result := map[string]any{"valid": err == nil, "notes": notes, "problems": problems(err)}
 	if perr := printJSON(stdio.Out, result); perr != nil {
 		return perr

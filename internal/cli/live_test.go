@@ -147,3 +147,13 @@ func (l *live) as(who string, args ...string) []string {
 	}
 	return append(args, "--server", l.api, "--token-file", filepath.Join(l.folder, "token-"+who))
 }
+
+// waitFor waits for a condition, whether serve runs or not.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", soon, what)
+		}
+	}
+}

@@ -5,11 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/serin-dev/serin/internal/engine"
 )
@@ -111,59 +109,4 @@ func plainly(stdio IO, asJSON bool) func(engine.Status, string) {
 			last = text
 		}
 	}
-}
-
-const (
-	enterScreen = "\x1b[?1049h\x1b[?25l" // the other screen, without a cursor
-	leaveScreen = "\x1b[?25h\x1b[?1049l"
-)
-
-// onScreen draws over what was there, without a flicker, and no more than fits.
-func onScreen(f *os.File) func(engine.Status, string) {
-	return func(st engine.Status, note string) {
-		var b bytes.Buffer
-		p := paintFor(f)
-		if note != "" {
-			fmt.Fprintf(&b, "%s%s%s\n", p.bad, note, p.off)
-		}
-		tree(&b, st, p)
-		fmt.Fprintf(&b, "%s%s · Ctrl-C ends watching, not the rollout%s\n", p.dim, st.At.Local().Format(time.TimeOnly), p.off)
-		width, height, err := term.GetSize(int(f.Fd()))
-		if err != nil {
-			width, height = 80, 24
-		}
-		_, _ = f.WriteString("\x1b[H" + fit(b.String(), width, height) + "\x1b[J")
-	}
-}
-
-// fit cuts a text to a screen: rows that wrap count as many, and the last line
-// says how much is missing. Each line clears the rest of its row.
-func fit(text string, width, height int) string {
-	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	rows := 0
-	for i, l := range lines {
-		n := max(1, (columns(l)+width-1)/max(width, 1))
-		if rows+n > height-1 && i < len(lines)-1 {
-			lines = append(lines[:i:i], fmt.Sprintf("… %d more lines: make the window larger, or serin status | less", len(lines)-i))
-			break
-		}
-		rows += n
-	}
-	return strings.Join(lines, "\x1b[K\r\n") + "\x1b[K"
-}
-
-// columns counts what a line takes on the screen, colours left out.
-func columns(line string) (n int) {
-	escape := false
-	for _, r := range line {
-		switch {
-		case r == '\x1b':
-			escape = true
-		case escape:
-			escape = r != 'm'
-		default:
-			n++
-		}
-	}
-	return n
 }

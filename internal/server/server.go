@@ -257,7 +257,7 @@ func (s *Server) apply(w http.ResponseWriter, r *http.Request, who Identity) err
 	if err != nil {
 		return err
 	}
-	s.write(w, http.StatusOK, result)
+	s.write(w, http.StatusOK, listed(result))
 	return nil
 }
 
@@ -294,8 +294,19 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, who Identity) er
 	if err != nil {
 		return err
 	}
-	s.write(w, http.StatusOK, result)
+	s.write(w, http.StatusOK, listed(result))
 	return nil
+}
+
+// listed writes no list as an empty one: scripts need not ask for null.
+func listed(r engine.ApplyResult) engine.ApplyResult {
+	if r.Changes == nil {
+		r.Changes = []engine.Change{}
+	}
+	if r.Notes == nil {
+		r.Notes = []string{}
+	}
+	return r
 }
 
 // needs maps each action to the role that may ask for it.
