@@ -106,7 +106,7 @@ func (f *fake) Delete(_ context.Context, _ string, dry bool) (engine.ApplyResult
 }
 
 func (f *fake) Rollouts(context.Context, int) ([]engine.RolloutRecord, error) {
-	return []engine.RolloutRecord{{ID: "m-1", EndedAt: noon, Verdict: fullStatus().Rollout.Verdict, Calibration: &judge.Calibration{}}}, nil
+	return []engine.RolloutRecord{{ID: "m-1", EndedAt: noon, Verdict: fullStatus().Rollout.Verdict, Calibration: &judge.Calibration{}, Bake: &judge.Window{}, Decisions: []engine.Judgement{{}}}}, nil
 }
 
 func (f *fake) Audit(context.Context, int) ([]engine.Entry, error) {
