@@ -15,6 +15,13 @@ const (
 	noiseSteps       = 40 // of the bisection for the noise that splits the two
 )
 
+// oddsMore and oddsLess multiply the odds of a null share, as oddsAbove and oddsBelow
+// do, in steps fine enough to tell a noisy candidate from its noisy production.
+var (
+	oddsMore = []float64{1.05, 1.15, 1.35, 2, 5, 50}
+	oddsLess = []float64{.95, .85, .65, .4, .1, .005}
+)
+
 // agreement judges the share of shadow pairs within tolerance, beyond the noise with
 // which stable's own answers differ when it is asked twice. It stands on shadow
 // evidence for the whole rollout; a plan without shadow can never give it any.
@@ -73,16 +80,16 @@ func beyond(q, v float64) float64 { return q + (1-q)*v }
 // "stable disagrees with itself less than x", times their shares.
 func (t twice) logAbove(q float64) float64 {
 	return t.split(repeatsToRevert,
-		func(x float64) float64 { return logShare(t.disagreed, t.pairs, beyond(q, x), oddsAbove) },
-		func(x float64) float64 { return logShare(t.noisy, t.repeats, x, oddsBelow) })
+		func(x float64) float64 { return logShare(t.disagreed, t.pairs, beyond(q, x), oddsMore) },
+		func(x float64) float64 { return logShare(t.noisy, t.repeats, x, oddsLess) })
 }
 
 // logBelow is evidence against "there is a noise v: stable disagrees with itself at a
 // rate of v or less, and the candidate with it at beyond(q, v) or more". No noise is
 // less than 0, so that x = 0 needs no repeats.
 func (t twice) logBelow(q float64) float64 {
-	pairs := func(x float64) float64 { return logShare(t.disagreed, t.pairs, beyond(q, x), oddsBelow) }
-	noisy := t.split(repeatsToPromote, pairs, func(x float64) float64 { return logShare(t.noisy, t.repeats, x, oddsAbove) })
+	pairs := func(x float64) float64 { return logShare(t.disagreed, t.pairs, beyond(q, x), oddsLess) }
+	noisy := t.split(repeatsToPromote, pairs, func(x float64) float64 { return logShare(t.noisy, t.repeats, x, oddsMore) })
 	return math.Max(noisy, pairs(0)+math.Log(1-repeatsToPromote))
 }
 

@@ -31,18 +31,18 @@ func TestTwinTwice(t *testing.T) {
 		for step := range 2001 {
 			noise := float64(step) / 2000
 			at := q + noise - q*noise
-			more, fewer := slowShare(x.noisy, x.repeats, noise, oddsBelow), slowShare(x.noisy, x.repeats, noise, oddsAbove)
+			more, fewer := slowShare(x.noisy, x.repeats, noise, oddsLess), slowShare(x.noisy, x.repeats, noise, oddsMore)
 			if noise == 1 && x.noisy < x.repeats {
 				more = math.Inf(1) // a single repeat that agrees refutes a noise of 1
 			}
 			if noise == 0 && x.noisy > 0 {
 				fewer = math.Inf(1)
 			}
-			same := slowShare(x.disagreed, x.pairs, at, oddsBelow)
+			same := slowShare(x.disagreed, x.pairs, at, oddsLess)
 			if at == 1 && x.disagreed < x.pairs {
 				same = math.Inf(1)
 			}
-			above = min(above, (1-repeatsToRevert)*slowShare(x.disagreed, x.pairs, at, oddsAbove)+repeatsToRevert*more)
+			above = min(above, (1-repeatsToRevert)*slowShare(x.disagreed, x.pairs, at, oddsMore)+repeatsToRevert*more)
 			below = min(below, (1-repeatsToPromote)*same+repeatsToPromote*fewer)
 		}
 		within := func(name string, got, bound float64) {
@@ -118,7 +118,8 @@ func binomial(rng *rand.Rand, n int, p float64) (k uint64) {
 // TestPromise5AgreementBeyondNoise: at both margins, whatever the noise is, the chances
 // of a wrong answer stay within bounds however often one looks.
 func TestPromise5AgreementBeyondNoise(t *testing.T) {
-	const looks = 60
+	t.Parallel()
+	const looks = 40
 	runs, noises := 60, []float64{0, .02, .3}
 	if os.Getenv("SERIN_LONG_TESTS") != "" {
 		runs, noises = 1000, []float64{0, .005, .02, .1, .3, .5, .7, .9}
@@ -131,7 +132,7 @@ func TestPromise5AgreementBeyondNoise(t *testing.T) {
 				var at, past twice // a candidate at the revert margin, and one at the promote margin
 				var wrong [2]bool
 				for range looks {
-					const n = 250
+					const n = 200
 					k := int(binomial(rng, n, float64(repeatBP)/fullWeight))
 					v := binomial(rng, k, noise)
 					at = twice{at.disagreed + binomial(rng, n, beyond(.1, noise)), at.pairs + n, at.noisy + v, at.repeats + uint64(k)}

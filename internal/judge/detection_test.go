@@ -59,6 +59,7 @@ func (d detection) until(seed uint64, most int) int {
 }
 
 func TestDetectionsEnd(t *testing.T) {
+	t.Parallel()
 	for _, d := range detections {
 		if n := d.until(1, 800_000); n >= 800_000 {
 			t.Errorf("%s: undecided after %d requests", d.name, n)

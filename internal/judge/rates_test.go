@@ -21,8 +21,9 @@ func bursts(rate float64, ratio float64) func(Arm, int) float64 {
 }
 
 func TestPromise5FalseRevertsUnderBurstsAndMovingWeights(t *testing.T) {
+	t.Parallel()
 	p := fullPolicy()
-	const runs = 80
+	const runs = 48
 	for _, ratio := range []float64{1, 1.25} {
 		reverted := 0
 		for seed := range uint64(runs) {
@@ -34,17 +35,17 @@ func TestPromise5FalseRevertsUnderBurstsAndMovingWeights(t *testing.T) {
 				t.Logf("ratio %g seed %d: %s %s", ratio, seed, v.Reason, v.Message)
 			}
 		}
-		// At 1 %, more than 6 of 80 have a chance below 1e-4.
-		if reverted > 6 {
+		if reverted > tooMany(runs, .01) {
 			t.Errorf("ratio %g: %d of %d healthy candidates reverted, want about 1 %% at most", ratio, reverted, runs)
 		}
 	}
 }
 
 func TestPromise5FalsePromotionsAtTheMargin(t *testing.T) {
+	t.Parallel()
 	p := DefaultPolicy()
 	p.Errors.OrWithin = 0
-	const runs = 80
+	const runs = 48
 	promoted := 0
 	for seed := range uint64(runs) {
 		w := newWorld(1000 + seed)
@@ -54,14 +55,14 @@ func TestPromise5FalsePromotionsAtTheMargin(t *testing.T) {
 			promoted++
 		}
 	}
-	// At 5 %, more than 12 of 80 have a chance below 1e-3; expected far fewer.
-	if promoted > 12 {
+	if promoted > tooMany(runs, .05) {
 		t.Errorf("%d of %d candidates at twice the error rate were promotable, want about 5 %% at most", promoted, runs)
 	}
 	t.Logf("%d of %d promotable at the margin", promoted, runs)
 }
 
 func TestPowerTenfoldErrors(t *testing.T) {
+	t.Parallel()
 	p := DefaultPolicy()
 	var sent []int
 	for seed := range uint64(40) {
@@ -84,6 +85,7 @@ func TestPowerTenfoldErrors(t *testing.T) {
 }
 
 func TestPowerTotalBreakage(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		bp   int
 		most uint64
@@ -125,6 +127,7 @@ func (w *world) total() Window {
 }
 
 func TestBreakerFalseFires(t *testing.T) {
+	t.Parallel()
 	// Candidate and stable fail alike, half of all requests at times: windows with
 	// nothing but candidate failures occur, and may fire in 0.25 % of rollouts.
 	fired := 0
@@ -187,10 +190,11 @@ func TestGoodCandidateIsPromotable(t *testing.T) {
 // margin and its scores vary three times as much, at small weights: the case that
 // a variance taken from both arms alike would get wrong.
 func TestMeanAtItsMarginWithAnotherSpread(t *testing.T) {
+	t.Parallel()
 	p := DefaultPolicy()
 	p.Mean = &ShareMargin{RevertAbove: .1, PromoteBelow: .2}
 	reverted := 0
-	const runs = 60
+	const runs = 48
 	for seed := range uint64(runs) {
 		w := newWorld(6000 + seed)
 		c := w.calibration(p, 20000)
@@ -206,18 +210,18 @@ func TestMeanAtItsMarginWithAnotherSpread(t *testing.T) {
 			t.Logf("seed %d: %s", seed, v.Message)
 		}
 	}
-	// At 1 %, more than 5 of 60 have a chance below 1e-4.
-	if reverted > 5 {
+	if reverted > tooMany(runs, .01) {
 		t.Errorf("%d of %d candidates at the margin reverted, want about 1 %% at most", reverted, runs)
 	}
 }
 
 // TestMeanAtThePromoteMargin: the arms differ by promoteBelow exactly.
 func TestMeanAtThePromoteMargin(t *testing.T) {
+	t.Parallel()
 	p := DefaultPolicy()
 	p.Mean = &ShareMargin{RevertAbove: .1, PromoteBelow: .2}
 	passed := 0
-	const runs = 60
+	const runs = 48
 	for seed := range uint64(runs) {
 		w := newWorld(6500 + seed)
 		c := w.calibration(p, 20000)
@@ -234,8 +238,7 @@ func TestMeanAtThePromoteMargin(t *testing.T) {
 			}
 		}
 	}
-	// At 5 %, more than 10 of 60 have a chance below 1e-3.
-	if passed > 10 {
+	if passed > tooMany(runs, .05) {
 		t.Errorf("%d of %d candidates at the promote margin passed, want about 5 %% at most", passed, runs)
 	}
 	t.Logf("%d of %d passed at the margin", passed, runs)
@@ -244,7 +247,8 @@ func TestMeanAtThePromoteMargin(t *testing.T) {
 // TestConstantAtItsNull: the candidate leaves 0 a tenth as often as stable does, so
 // seldom that its first hundred answers are often alike.
 func TestConstantAtItsNull(t *testing.T) {
-	const runs = 60
+	t.Parallel()
+	const runs = 48
 	for _, info := range []EpochInfo{{WeightBP: 1000}, {WeightBP: 5000}, {ShadowBP: fullWeight}} {
 		reverted := 0
 		for seed := range uint64(runs) {
@@ -265,8 +269,7 @@ func TestConstantAtItsNull(t *testing.T) {
 				}
 			}
 		}
-		// At 1 %, more than 5 of 60 have a chance below 1e-4.
-		if reverted > 5 {
+		if reverted > tooMany(runs, .01) {
 			t.Errorf("%+v: %d of %d candidates reverted, want about 1 %% at most", info, reverted, runs)
 		}
 	}
