@@ -180,7 +180,8 @@ func TestExtract(t *testing.T) {
 	}
 }
 
-func TestMalformed(t *testing.T) {
+// TestPromise11MalformedIsNeverScored: what cannot be parsed is reported as such.
+func TestPromise11MalformedIsNeverScored(t *testing.T) {
 	var a Answer
 	for _, body := range []string{
 		`[1`, `[1,`, `[1,]`, `[1 2]`, `[,1]`, `{`, `{1:2}`, `{"a`, `{"a"}`, `{"a" 1}`, `{"a":}`, `{"a":1,}`, `{"a":1]`, `"a`, `"\`, `"\x"`, `"\u12g4"`, `"\u12`, `"\uD8`,
