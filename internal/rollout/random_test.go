@@ -62,6 +62,9 @@ func (d *drunkard) stagger() {
 		}
 		v := fmt.Sprintf("v%d", d.r.IntN(6))
 		d.in.Wish, d.in.Plan = Wish{Digest: "digest of " + v, Version: v}, d.plan()
+		if d.one(3) {
+			d.ask()
+		}
 	case 4:
 		for range 1 + d.r.IntN(2) {
 			d.ask()

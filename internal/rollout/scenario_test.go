@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -119,6 +120,8 @@ func (p *player) around(verb, first string, flags map[string]string) bool {
 	switch verb {
 	case "plan":
 		p.in.Plan = p.plan(flags)
+	case "document":
+		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
 	case "production":
 		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
 		for range 3 {
@@ -174,7 +177,7 @@ func (p *player) happens(verb, first string, flags map[string]string) bool {
 		p.show(p.step(), true)
 	case "act":
 		p.number++
-		p.asked = ActionRequest{ID: "a" + strconv.Itoa(p.number), Kind: ActionKind(strings.ToUpper(first[:1]) + first[1:]), Step: flags["step"], Rollout: flags["rollout"], By: flags["by"], OnBehalfOf: flags["for"], Reason: flags["reason"], At: p.in.Now, EvidenceDigest: flags["evidence"]}
+		p.asked = ActionRequest{ID: "a" + strconv.Itoa(p.number), Kind: ActionKind(strings.ToUpper(first[:1]) + first[1:]), Step: flags["step"], Rollout: flags["rollout"], By: flags["by"], OnBehalfOf: flags["for"], Reason: flags["reason"], At: p.in.Now, EvidenceDigest: flags["evidence"], Unseen: flags["unseen"] != ""}
 		p.in.Actions = append(p.in.Actions, p.asked)
 		if flags["and"] == "" {
 			p.show(p.step(), true)
@@ -343,5 +346,29 @@ func (p *player) crash(when string) {
 	}
 	for _, a := range p.restart() {
 		fmt.Fprintf(&p.out, "  restored: %s\n", p.action(a))
+	}
+}
+
+// TestScenariosAreMapped: docs/scenarios.md names every scenario, and no other.
+func TestScenariosAreMapped(t *testing.T) {
+	page, err := os.ReadFile("../../docs/scenarios.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := map[string]bool{}
+	for _, name := range regexp.MustCompile("`([a-z0-9_]+\\.txt)`").FindAllStringSubmatch(string(page), -1) {
+		named[name[1]] = true
+		if _, err := os.Stat(filepath.Join("testdata", name[1])); err != nil {
+			t.Errorf("docs/scenarios.md names %s: %v", name[1], err)
+		}
+	}
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !named[filepath.Base(f)] {
+			t.Errorf("docs/scenarios.md does not name %s", f)
+		}
 	}
 }

@@ -232,6 +232,9 @@ func movesHold(before State, in Input, after State, d Decision) (broken []string
 	if b != nil && a.ID == b.ID && b.Outcome != Running && a.Outcome != b.Outcome && (b.Outcome != Promoted || a.Outcome != RolledBack) {
 		broken = append(broken, fmt.Sprintf("outcome %s became %s", b.Outcome, a.Outcome))
 	}
+	if b != nil && a.ID == b.ID && len(a.History) > len(b.History)+1 {
+		broken = append(broken, "two transitions in one call")
+	}
 	if b != nil && a.ID != b.ID && (b.Outcome == Running || slices.Contains(after.Blocked, a.To.Digest)) {
 		broken = append(broken, "a new attempt over a running one, or of a version that failed")
 	}
