@@ -19,12 +19,11 @@ demo: build ## the main job: a good version promoted, bad ones reverted, in unde
 test: ## all tests with the race detector; coverage of the pure packages
 	@./.ci/test
 
-lint: ## formatting, vet, generated files up to date
+lint: ## formatting, vet, linters, generated files up to date
 	@./.ci/lint
 
-lint-deep: lint ## golangci-lint and govulncheck as well (built from source; govulncheck needs its database)
-	$(TOOL) golangci-lint run ./...
-	$(TOOL) govulncheck ./...
+vuln: ## known vulnerabilities (needs https://vuln.go.dev, or VULNDB=file:///FOLDER with a copy)
+	@VULNDB="$(VULNDB)" ./.ci/vuln
 
 generate: build ## docs/cli.md, deep copies, CRDs: everything that is generated
 	./bin/serin docs > docs/cli.md
@@ -48,4 +47,4 @@ cluster-down: ## ends it
 clean: ## removes what was built
 	rm -rf bin dist coverage.out
 
-.PHONY: help build demo test lint lint-deep generate verify bench e2e cluster-up cluster-down clean
+.PHONY: help build demo test lint vuln generate verify bench e2e cluster-up cluster-down clean

@@ -110,7 +110,7 @@ func (g *gateway) waitFor(patience time.Duration, enough func(tally) bool) (err 
 			return nil
 		}
 	}
-	return fmt.Errorf("not within %s (last error: %v): %s", patience, err, g.process.lastWords())
+	return fmt.Errorf("not within %s (last error: %v): %s", patience, err, g.process.lastWords()) //nolint:errorlint // nil where there were answers, but too few
 }
 
 // result is one run.

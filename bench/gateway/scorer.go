@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -89,7 +90,7 @@ func serveScorer(arm, port string) error {
 
 func (s *scorerServer) accept() error {
 	fd, _, err := unix.Accept4(s.listener, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-	if err == unix.EAGAIN || err == unix.ECONNABORTED {
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ECONNABORTED) {
 		return nil
 	}
 	if err == nil {

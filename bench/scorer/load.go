@@ -41,7 +41,9 @@ func (c *client) send() error {
 		}
 		c.conn, c.r = conn, bufio.NewReader(conn)
 	}
-	c.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	if err := c.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return err
+	}
 	if _, err := c.conn.Write(c.request); err != nil {
 		return err
 	}
@@ -49,6 +51,7 @@ func (c *client) send() error {
 	if err != nil {
 		return err
 	}
+	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return err

@@ -54,8 +54,8 @@ func startServer(ctx context.Context, name string, env []string, command func(po
 }
 
 func (s *server) stop() {
-	s.cmd.Process.Signal(syscall.SIGTERM)
-	s.cmd.Wait()
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
+	_ = s.cmd.Wait()
 }
 
 // cpu is the time that the process and its children have used, user and system, in ticks of 10 ms summed.

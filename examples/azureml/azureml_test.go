@@ -123,6 +123,10 @@ func (s *system) serve(t *testing.T, file string) {
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = cmd.Wait() }()
 	t.Cleanup(func() {
+		if t.Failed() {
+			seen, err := s.command(ctx, nil, "status").CombinedOutput()
+			t.Logf("serin status said (%v):\n%s", err, seen)
+		}
 		cancel()
 		<-ended
 		log.Close()

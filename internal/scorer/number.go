@@ -28,21 +28,16 @@ func parseNumber(b []byte, i int) (float64, int, error) {
 	if i < len(b) && b[i] == '-' {
 		i++
 	}
-	mantissa, digits, exponent := uint64(0), 0, 0
-	intStart := i
-	for ; i < len(b) && isDigit(b[i]); i++ {
-		mantissa = mantissa*10 + uint64(b[i]-'0')
-	}
-	digits = i - intStart
+	intStart, exponent := i, 0
+	mantissa, i := takeDigits(0, b, i)
+	digits := i - intStart
 	if digits == 0 || digits > 1 && b[intStart] == '0' {
 		return 0, start, errNotNumber
 	}
 	if i < len(b) && b[i] == '.' {
 		i++
 		fracStart := i
-		for ; i < len(b) && isDigit(b[i]); i++ {
-			mantissa = mantissa*10 + uint64(b[i]-'0')
-		}
+		mantissa, i = takeDigits(mantissa, b, i)
 		if i == fracStart {
 			return 0, start, errNotNumber
 		}
@@ -66,6 +61,13 @@ func parseNumber(b []byte, i int) (float64, int, error) {
 		v = -v
 	}
 	return v, i, nil
+}
+
+func takeDigits(mantissa uint64, b []byte, i int) (uint64, int) {
+	for ; i < len(b) && isDigit(b[i]); i++ {
+		mantissa = mantissa*10 + uint64(b[i]-'0')
+	}
+	return mantissa, i
 }
 
 func skipExponent(b []byte, i int) (end int, ok bool) {
