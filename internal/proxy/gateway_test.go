@@ -3,11 +3,11 @@ package proxy
 import (
 	"context"
 	"io"
-	"log/slog"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,38 +20,88 @@ import (
 // counter is a Tap that counts.
 type counter struct {
 	mu       sync.Mutex
+	signal   chan struct{}
 	arms     [2]int
 	failed   [2]int
 	fellBack int
+	spared   int
 	pairs    int
 	again    int
+	last     Exchange // the last primary one
+	shadow   Exchange // the last shadow
+}
+
+func newCounter() *counter { return &counter{signal: make(chan struct{}, 1)} }
+
+func (c *counter) note(change func()) {
+	c.mu.Lock()
+	change()
+	c.mu.Unlock()
+	select {
+	case c.signal <- struct{}{}:
+	default:
+	}
+}
+
+func kept(x *Exchange) Exchange {
+	k := *x
+	k.Body = slices.Clone(x.Body)
+	return k
 }
 
 func (c *counter) Primary(x *Exchange) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.arms[x.Arm]++
-	if x.Failure != None || x.Status >= 500 {
-		c.failed[x.Arm]++
-	}
-	if x.FellBack {
-		c.fellBack++
-	}
+	c.note(func() {
+		c.arms[x.Arm]++
+		if !x.Spared && (x.Failure != None || x.Status >= 500) {
+			c.failed[x.Arm]++
+		}
+		if x.FellBack {
+			c.fellBack++
+		}
+		if x.Spared {
+			c.spared++
+		}
+		c.last = kept(x)
+	})
 }
 
-func (c *counter) Pair(_, _ *Exchange) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pairs++
+func (c *counter) Pair(_, shadow *Exchange) {
+	c.note(func() {
+		c.pairs++
+		c.shadow = kept(shadow)
+	})
 }
 
 func (c *counter) Again(primary, repeat *Exchange) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if primary.Revision == "r1" && repeat.Revision == "r1" && string(primary.Body) == string(repeat.Body) {
-		c.again++
+	c.note(func() {
+		if primary.Revision == "r1" && repeat.Revision == "r1" && string(primary.Body) == string(repeat.Body) {
+			c.again++
+		}
+	})
+}
+
+// await waits until the counts are as wanted.
+func (c *counter) await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		c.mu.Lock()
+		ok := done()
+		c.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-c.signal:
+		case <-deadline:
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			t.Fatalf("%s: it did not come to that; the last exchange: %+v", what, c.last)
+		}
 	}
 }
+
+func (c *counter) primaries() int { return c.arms[0] + c.arms[1] }
 
 func backend(t *testing.T, revision string, status int) *Target {
 	t.Helper()
@@ -69,7 +119,12 @@ func backend(t *testing.T, revision string, status int) *Target {
 
 func serve(t *testing.T, tap Tap) (*Gateway, string) {
 	t.Helper()
-	g := New(Config{Tap: tap, Logger: slog.New(slog.DiscardHandler)})
+	return serveWith(t, Config{Tap: tap})
+}
+
+func serveWith(t *testing.T, cfg Config) (*Gateway, string) {
+	t.Helper()
+	g := New(cfg)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -118,12 +173,12 @@ func ask(t *testing.T, url string, header ...string) (int, string, http.Header) 
 // TestPromise1 swaps the table 1,000 times under load: no request fails, and
 // every answer comes from the revision that its stamp names.
 func TestPromise1NoRequestFailsBecauseWeightsMove(t *testing.T) {
-	g, url := serve(t, &counter{})
+	g, url := serve(t, newCounter())
 	stable, candidate := backend(t, "r1", 200), backend(t, "r2", 200)
 	swap(t, g, Table{Rollout: "x", Stable: stable})
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 	var sent, bad atomic.Int64
-	stop := make(chan struct{})
+	stop, tick := make(chan struct{}), make(chan struct{})
 	var load sync.WaitGroup
 	for range 8 {
 		load.Go(func() {
@@ -131,7 +186,7 @@ func TestPromise1NoRequestFailsBecauseWeightsMove(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case tick <- struct{}{}:
 				}
 				resp, err := client.Post(url, "text/plain", strings.NewReader("x"))
 				sent.Add(1)
@@ -154,41 +209,41 @@ func TestPromise1NoRequestFailsBecauseWeightsMove(t *testing.T) {
 			table = Table{Rollout: "x", Epoch: uint32(i), Stable: candidate}
 		}
 		swap(t, g, table)
-		for target := int64(i); sent.Load() < target; { // about one request between two swaps
-			time.Sleep(50 * time.Microsecond)
-		}
+		<-tick // a request begins between two swaps
 	}
 	close(stop)
 	load.Wait()
-	if bad.Load() != 0 || sent.Load() < 1000 {
-		t.Errorf("%d of %d requests failed during 1,000 swaps, want none of at least 1,000", bad.Load(), sent.Load())
+	if bad.Load() != 0 || sent.Load() != 1000 {
+		t.Errorf("%d of %d requests failed during 1,000 swaps, want none of 1,000", bad.Load(), sent.Load())
 	}
 }
 
 func TestSplitFollowsTheWeight(t *testing.T) {
-	tap := &counter{}
+	tap := newCounter()
 	g, url := serve(t, tap)
 	swap(t, g, Table{Rollout: "x", WeightBP: 2000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 200)})
 	const n = 2000
 	for range n {
 		ask(t, url)
 	}
+	tap.await(t, "all requests recorded", func() bool { return tap.primaries() == n })
 	if share := float64(tap.arms[split.Candidate]) / n; math.Abs(share-.2) > 5*math.Sqrt(.2*.8/n) {
 		t.Errorf("the candidate got %.3f of the requests, want 0.2", share)
 	}
 }
 
 func TestFallbackAnswersWhatTheCandidateFails(t *testing.T) {
-	tap := &counter{}
+	tap := newCounter()
 	g, url := serve(t, tap)
-	table := Table{Rollout: "x", WeightBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 500), Fallback: true}
+	table := Table{Rollout: "x", Epoch: 3, WeightBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 500), Fallback: true}
 	swap(t, g, table)
 	status, body, header := ask(t, url)
 	if status != 200 || body != "r1:x" || header.Get("x-serin-fallback") == "" {
 		t.Errorf("got %d %q, fallback %q; want stable's answer, marked", status, body, header.Get("x-serin-fallback"))
 	}
-	if tap.failed[split.Candidate] != 1 || tap.fellBack != 1 {
-		t.Errorf("%d failures of the candidate, %d fell back; want 1 and 1", tap.failed[split.Candidate], tap.fellBack)
+	tap.await(t, "one failure of the candidate", func() bool { return tap.failed[split.Candidate] == 1 && tap.fellBack == 1 })
+	if x := tap.last; x.Status != 500 || string(x.Body) != "r2:x" || x.Revision != "r2" || x.Epoch != 3 {
+		t.Errorf("recorded %+v, want the candidate's own answer", x)
 	}
 	table.Fallback = false
 	swap(t, g, table)
@@ -235,7 +290,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestShadowIsPairedAndDropped(t *testing.T) {
-	tap := &counter{}
+	tap := newCounter()
 	g, url := serve(t, tap)
 	swap(t, g, Table{Rollout: "x", ShadowBP: 10000, RepeatBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 500)})
 	const n = 20
@@ -244,14 +299,5 @@ func TestShadowIsPairedAndDropped(t *testing.T) {
 			t.Fatalf("%d %q, want stable's answer", status, body)
 		}
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for done := false; !done; {
-		tap.mu.Lock()
-		done = tap.pairs+int(g.Stats().ShadowDropped) == n && tap.again == tap.pairs
-		tap.mu.Unlock()
-		if time.Now().After(deadline) {
-			t.Fatalf("%d pairs and %d drops of %d", tap.pairs, g.Stats().ShadowDropped, n)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	tap.await(t, "every copy paired or dropped", func() bool { return tap.pairs+int(g.Stats().ShadowDropped) == n && tap.again == tap.pairs })
 }

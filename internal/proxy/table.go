@@ -93,6 +93,7 @@ type Exchange struct {
 	Direct                bool // chose its arm by header
 	Shadow                bool
 	FellBack              bool
+	Spared                bool // due to a candidate that cannot be reached, answered by stable without asking it: never judged
 	Keyed                 bool
 	Key                   uint64
 	Start                 time.Time
@@ -106,7 +107,8 @@ type Exchange struct {
 	BodyTruncated         bool
 }
 
-// Tap is told what happened. Its methods must not block.
+// Tap is told what happened. Its methods must not block, and must not keep an
+// Exchange or its Body.
 type Tap interface {
 	// Primary is called once for each client request.
 	Primary(*Exchange)
