@@ -36,8 +36,9 @@ func (t *tap) Again(primary, repeat *proxy.Exchange) {
 
 func eventOf(x *proxy.Exchange) observe.Event {
 	gone := x.Failure == proxy.ClientGone
+	unjudged := x.Direct || x.Spared // a spared request says nothing of either arm
 	return observe.Event{
-		Epoch: x.Epoch, Candidate: x.Arm == split.Candidate, Direct: x.Direct, FellBack: x.FellBack, ClientGone: gone,
+		Epoch: x.Epoch, Candidate: x.Arm == split.Candidate, Direct: unjudged, FellBack: x.FellBack, ClientGone: gone,
 		WeightBP: x.WeightBP, Keyed: x.Keyed, Key: x.Key, Bucket: split.BucketOf(x.Key), Status: x.Status, Failed: !gone && (x.Failure != proxy.None || x.Status >= 500), Latency: x.Latency,
 		Meta: contract.Meta{Status: x.Status, ContentType: x.ContentType, ContentEncoding: x.ContentEncoding, InferenceHeaderLength: x.InferenceHeaderLength, Truncated: x.BodyTruncated},
 		Body: x.Body,
