@@ -164,7 +164,7 @@ func TestServeRefusals(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"-f", file, "--state", fresh()}, ExitError, "spec.traffic.listen"},
+		{[]string{"-f", file, "--state", fresh()}, ExitUsage, "spec.traffic.listen"},
 		{[]string{"-f", bad, "--state", fresh()}, ExitUsage, "kind"},
 		{[]string{"-f", file, "--state", l.state}, ExitForbidden, "--state"},
 		{[]string{"-f", file, "--state", fresh(), "--api", "0.0.0.0:1"}, ExitUsage, "loopback"},
