@@ -28,8 +28,9 @@ const DefaultState = ".serin"
 const (
 	// restoreMost bounds how long a restart waits for stable before it listens.
 	restoreMost = 2 * time.Minute
-	// restoreCandidate is the same for a candidate that has a share.
-	restoreCandidate = 20 * time.Second
+	// restoreCandidate is the same for a candidate: clients wait for stable, not for
+	// it. One that takes longer gets its share back when it is ready.
+	restoreCandidate = 2 * time.Second
 	// reaction is how long after a verdict traffic has left the candidate, in the
 	// worst case on one machine: one round of the loop.
 	reaction = 250 * time.Millisecond
@@ -255,8 +256,8 @@ func (e *Endpoint) Run(ctx context.Context, ready func(address string)) error {
 }
 
 // begin restores what the record says and applies the document. After a restart
-// nothing is answered before stable is ready again, and the candidate too where it
-// has a share: a scorer that is still starting must not count as one that fails.
+// nothing is answered before stable is ready again. A candidate that is still
+// starting has no share: it must not count as one that fails.
 func (e *Endpoint) begin(ctx context.Context) error {
 	e.mu.Lock()
 	text := e.text
@@ -272,7 +273,7 @@ func (e *Endpoint) begin(ctx context.Context) error {
 	if s.Stable != nil {
 		e.await(ctx, s.Stable.Name, restoreMost)
 	}
-	if s.Candidate != nil && s.Routing.WeightBP > 0 {
+	if s.Candidate != nil && s.Routing.WeightBP+s.Routing.ShadowBP > 0 {
 		e.await(ctx, s.Candidate.Name, restoreCandidate)
 	}
 	_, err = e.Apply(ctx, text, "serve", false)

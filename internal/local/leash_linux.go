@@ -6,10 +6,9 @@ import (
 	"syscall"
 )
 
-// childAttributes puts the child in a group of its own; should the leash itself
-// be killed, the kernel kills the child.
+// childAttributes: should the leash itself be killed, the kernel kills the child.
 func childAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
 // startLocked starts cmd from a thread that lives as long as the process: the

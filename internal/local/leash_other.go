@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// childAttributes puts the child in a group of its own.
-func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+// childAttributes: should the leash itself be killed, the owner ends its group.
+func childAttributes() *syscall.SysProcAttr { return nil }
 
 func startLocked(cmd *exec.Cmd) error { return cmd.Start() }

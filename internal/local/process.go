@@ -69,14 +69,23 @@ type process struct {
 }
 
 func startProcess(self string, c Command, logger *slog.Logger, changed func()) *process {
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &process{
+	p := newProcess(self, c, logger, changed)
+	p.start()
+	return p
+}
+
+func newProcess(self string, c Command, logger *slog.Logger, changed func()) *process {
+	return &process{
 		command: c, self: self, logger: logger.With("revision", c.Revision), changed: changed,
 		client: &http.Client{Timeout: probeTimeout, Transport: &http.Transport{DisableKeepAlives: true}},
-		port:   freePort, cancel: cancel, done: make(chan struct{}),
+		port:   freePort, done: make(chan struct{}),
 	}
+}
+
+func (p *process) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
 	go p.keepRunning(ctx)
-	return p
 }
 
 // Status returns a copy of what is known now.
@@ -155,7 +164,11 @@ func (p *process) live(ctx context.Context) string {
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p.update(func(s *ProcessStatus) { s.Addr, s.PID, s.Since = addr, cmd.Process.Pid, time.Now() })
 	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() {
+		err := cmd.Wait()
+		endGroup(cmd.Process.Pid, syscall.SIGKILL) // what outlived the leash
+		ended <- err
+	}()
 	probing, stopProbing := context.WithCancel(ctx)
 	defer stopProbing()
 	go p.probe(probing, addr)

@@ -87,6 +87,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	if version > schemaVersion {
 		return fmt.Errorf("it was written by a newer serin (schema %d, this one reads %d)", version, schemaVersion)
 	}
+	if version == schemaVersion {
+		return nil
+	}
 	if _, err := s.db.ExecContext(ctx, schema); err != nil {
 		return err
 	}
