@@ -32,8 +32,9 @@ generate: build ## docs/cli.md, deep copies, CRDs: everything that is generated
 verify: generate ## fails when a generated file is out of date
 	@git diff --exit-code -- docs api charts || { echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
 
-bench: ## side-by-side benchmarks: each folder of bench/ has a README with its command
-	@ls -d bench/*/
+bench: ## 200 kills of `serin serve` under load (bench/kill); the other folders of bench/ have a README with their command
+	SERIN_KILLS=$${SERIN_KILLS:-200} $(GO) test -race -count=1 -timeout 60m -v -run TestPromise6KillingServeLosesNothing ./internal/cli
+	@echo "side by side with others, each with a README:"; ls -d bench/*/
 
 e2e: ## tests on a real Kubernetes with Istio (root; the first build takes long). A cluster of yours: KUBECONFIG=… GATEWAY=http://… REGISTRY=host:port
 	cd test/cluster && SERIN_E2E=1 $(E2E_OWN) $(GO) test -v -count=1 -timeout 90m ./...
