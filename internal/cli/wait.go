@@ -15,8 +15,12 @@ import (
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
-// blipMost is how long `wait` bears an API that gives no answer.
-const blipMost = 5 * time.Minute
+const (
+	// blipMost is how long `wait` bears an API that gives no answer.
+	blipMost = 5 * time.Minute
+	// sayAgain is how often `wait` says what is missing although nothing changed.
+	sayAgain = time.Minute
+)
 
 type waitOptions struct {
 	conn    connection
@@ -97,16 +101,16 @@ func wait(ctx context.Context, cl *client, st engine.Status, o waitOptions, stdi
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	last, line, answered := st, "", time.Now()
+	last, line, said, answered := st, "", time.Now(), time.Now()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		if last.Rollout == nil || last.Rollout.ID != o.rollout {
 			return past(ctx, cl, o.rollout, last)
 		}
-		if now := progress(last); now != line {
-			fmt.Fprintf(stdio.Err, "%s  %s\n", time.Now().Format(time.TimeOnly), now)
-			line = now
+		if now := progress(last); now != line || time.Since(said) >= sayAgain {
+			fmt.Fprintf(stdio.Err, "%s  %s%s\n", time.Now().Format(time.TimeOnly), now, missing(last))
+			line, said = now, time.Now()
 		}
 		if w, over, err := result(last, o); over || err != nil {
 			return w, err
@@ -136,7 +140,7 @@ func timedOut(ctx context.Context, st engine.Status, o waitOptions) (waited, err
 		return waited{}, exit{ExitError, errors.New("interrupted; the rollout goes on")}
 	}
 	w := newWaited(st, "TimedOut", ExitTimeout)
-	w.Message = fmt.Sprintf("%s passed; rollout %s still runs at step %s (%s: %s). Nothing was changed; serin wait goes on waiting", o.timeout, w.Rollout, orNone(w.Step), w.Reason, w.Message)
+	w.Message = fmt.Sprintf("%s passed; rollout %s still runs at step %s (%s: %s)%s. Nothing was changed; serin wait goes on waiting", o.timeout, w.Rollout, orNone(w.Step), w.Reason, w.Message, missing(st))
 	return w, nil
 }
 
@@ -156,6 +160,14 @@ func progress(st engine.Status) string {
 		line += fmt.Sprintf(" (evidence %s)", r.Evidence.Digest)
 	}
 	return line
+}
+
+// missing says how much more evidence is needed.
+func missing(st engine.Status) string {
+	if lines := remaining(st); st.Rollout.Outcome == "" && len(lines) > 0 {
+		return "; needs " + strings.Join(lines, ", and ")
+	}
+	return ""
 }
 
 func stepLine(r *engine.RolloutView) string {
