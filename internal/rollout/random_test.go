@@ -57,14 +57,7 @@ func (d *drunkard) stagger() {
 	case 2, 11:
 		d.verdict()
 	case 3:
-		if d.one(2) {
-			break
-		}
-		v := fmt.Sprintf("v%d", d.r.IntN(6))
-		d.in.Wish, d.in.Plan = Wish{Digest: "digest of " + v, Version: v}, d.plan()
-		if d.one(3) {
-			d.ask()
-		}
+		d.document()
 	case 4:
 		for range 1 + d.r.IntN(2) {
 			d.ask()
@@ -91,6 +84,18 @@ func (d *drunkard) stagger() {
 	d.in.CandidateRequests += uint64(d.r.IntN(30))
 	d.tick(gap)
 	d.seen[d.last.Reason]++
+}
+
+// document changes the document, sometimes while somebody asks for something.
+func (d *drunkard) document() {
+	if d.one(2) {
+		return
+	}
+	v := fmt.Sprintf("v%d", d.r.IntN(6))
+	d.in.Wish, d.in.Plan = Wish{Digest: "digest of " + v, Version: v}, d.plan()
+	if d.one(3) {
+		d.ask()
+	}
 }
 
 // health changes what the platform sees of one revision; mostly for the better.

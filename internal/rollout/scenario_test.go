@@ -121,23 +121,16 @@ func (p *player) around(verb, first string, flags map[string]string) bool {
 	case "plan":
 		p.in.Plan = p.plan(flags)
 	case "document":
-		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
+		p.asks(first)
 	case "production":
-		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
+		p.asks(first)
 		for range 3 {
 			p.step()
 		}
 	case "platform":
 		p.auto, p.broken = first == "quick", flags["broken"]
 	case "routes":
-		switch first {
-		case "lag", "ok":
-			p.lagging = first == "lag"
-		case "overwritten":
-			p.in.Observed.InForce.Overwritten = true
-		case "lost":
-			p.in.Observed.InForce = InForce{Overwritten: true}
-		}
+		p.routes(first)
 	case "traffic":
 		p.perSecond = uint64(p.integer(first))
 	case "rate":
@@ -165,7 +158,7 @@ func (p *player) around(verb, first string, flags map[string]string) bool {
 func (p *player) happens(verb, first string, flags map[string]string) bool {
 	switch verb {
 	case "apply":
-		p.in.Wish = Wish{Digest: "digest of " + first, Version: first}
+		p.asks(first)
 		p.show(p.step(), true)
 	case "observe":
 		p.seen(first, flags)
@@ -191,6 +184,24 @@ func (p *player) happens(verb, first string, flags map[string]string) bool {
 		return false
 	}
 	return true
+}
+
+// asks lets the document ask for a version.
+func (p *player) asks(version string) {
+	p.in.Wish = Wish{Digest: "digest of " + version, Version: version}
+}
+
+func (p *player) routes(how string) {
+	switch how {
+	case "lag", "ok":
+		p.lagging = how == "lag"
+	case "overwritten":
+		p.in.Observed.InForce.Overwritten = true
+	case "lost":
+		p.in.Observed.InForce = InForce{Overwritten: true}
+	default:
+		p.t.Fatalf("routes cannot be %q", how)
+	}
 }
 
 func (p *player) must(err error) {
@@ -225,21 +236,8 @@ func (p *player) share(s string) int {
 // duration, ! asks for approval.
 func (p *player) plan(flags map[string]string) Plan {
 	out := Plan{OnTimeout: TimeoutHold, ProgressDeadline: time.Minute, HarmBudget: 50}
-	for s := range strings.SplitSeq(flags["steps"], ",") {
-		s, approval := strings.CutSuffix(s, "!")
-		name, least, _ := strings.Cut(s, ":")
-		step := PlanStep{Name: name, Approval: approval}
-		if least != "" {
-			step.MinDuration = p.duration(least)
-		}
-		if share, shadow := strings.CutPrefix(name, "shadow"); shadow {
-			if step.ShadowBP = fullWeight; share != "" {
-				step.ShadowBP = p.share(share)
-			}
-		} else {
-			step.WeightBP = p.share(name)
-		}
-		out.Steps = append(out.Steps, step)
+	for text := range strings.SplitSeq(flags["steps"], ",") {
+		out.Steps = append(out.Steps, p.planStep(text))
 	}
 	durations := map[string]*time.Duration{"warmup": &out.Warmup, "maxDuration": &out.MaxDuration, "approvalTimeout": &out.ApprovalTimeout, "progressDeadline": &out.ProgressDeadline, "keepFailed": &out.KeepFailed, "keepOld": &out.KeepOld}
 	for k, v := range flags {
@@ -265,6 +263,24 @@ func (p *player) plan(flags map[string]string) Plan {
 		}
 	}
 	return out
+}
+
+func (p *player) planStep(text string) PlanStep {
+	text, approval := strings.CutSuffix(text, "!")
+	name, least, _ := strings.Cut(text, ":")
+	step := PlanStep{Name: name, Approval: approval}
+	if least != "" {
+		step.MinDuration = p.duration(least)
+	}
+	switch share, shadow := strings.CutPrefix(name, "shadow"); {
+	case !shadow:
+		step.WeightBP = p.share(name)
+	case share == "":
+		step.ShadowBP = fullWeight
+	default:
+		step.ShadowBP = p.share(share)
+	}
+	return step
 }
 
 func (p *player) verdict(first string, flags map[string]string) {

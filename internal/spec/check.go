@@ -109,17 +109,27 @@ func (c *checker) freeze(path string, f v1alpha1.Freeze) rollout.Window {
 // effect beside the others.
 func (c *checker) together(s v1alpha1.ScoringEndpointSpec, p rollout.Plan) {
 	var least time.Duration
-	asks, shadow := p.ApprovalEvery, false
+	asks, shadow, weight := p.ApprovalEvery, false, false
 	for i, step := range p.Steps {
-		least += step.MinDuration
-		asks, shadow = asks || step.Approval, shadow || step.ShadowBP > 0
 		path := fmt.Sprintf("spec.rollout.steps[%d]", i)
+		asks, shadow = asks || step.Approval, shadow || step.ShadowBP > 0
 		if p.ApprovalEvery && s.Rollout.Steps[i].Approval == "None" {
 			c.note(path + ".approval: None has no effect with approval: EveryStep")
 		}
-		if need := judge.HarmOfNext(0, 0, 0, step.WeightBP); i > 0 && p.Steps[i-1].WeightBP > 0 && step.WeightBP < 10000 && need > p.HarmBudget && !c.has("spec.rollout.harmBudget") {
+		if step.WeightBP == 10000 {
+			if step.MinDuration > 0 {
+				c.note(path + ".minDuration has no effect: this step is the promotion; keepOld says how long the old version stays")
+			}
+			continue
+		}
+		least += step.MinDuration
+		weight = weight || step.WeightBP > 0
+		if need := judge.HarmOfNext(0, 0, 0, step.WeightBP); i > 0 && p.Steps[i-1].WeightBP > 0 && need > p.HarmBudget && !c.has("spec.rollout.harmBudget") {
 			c.bad("spec.rollout.harmBudget", fmt.Sprintf("%.0f can never let step %s begin: the judge has to see about %.0f failures before it acts there", p.HarmBudget, step.Name, need), fmt.Sprintf("write at least %.0f, or take the step out", need))
 		}
+	}
+	if !weight {
+		c.note("spec.rollout.steps has no weight before the promotion: errors and latency are judged by requests of clients, so only serin promote ends such a plan")
 	}
 	if p.MaxDuration > 0 && least+p.Warmup >= p.MaxDuration && !c.has("spec.rollout.maxDuration") {
 		c.bad("spec.rollout.maxDuration", fmt.Sprintf("%s is over before the plan: the steps' minDuration and the warm-up take %s", p.MaxDuration, least+p.Warmup), "make it longer, or the steps shorter")
@@ -145,21 +155,7 @@ func (c *checker) steps(steps []v1alpha1.Step) []rollout.PlanStep {
 		if s.Approval != "" {
 			c.oneOf(path+".approval", s.Approval, "Required", "None")
 		}
-		switch {
-		case (s.Shadow == "") == (s.Weight == ""):
-			c.bad(path, "must have either shadow or weight", "write {shadow: 100%} or {weight: 10%}")
-		case s.Shadow != "":
-			p.ShadowBP = c.step(path+".shadow", s.Shadow)
-			if last > 0 {
-				c.bad(path+".shadow", "a shadow step comes after a weight step", "put shadow steps first")
-			}
-		default:
-			p.WeightBP = c.step(path+".weight", s.Weight)
-			if p.WeightBP > 0 && p.WeightBP <= last {
-				c.bad(path+".weight", fmt.Sprintf("%s is not more than the step before", s.Weight), "let weights grow from step to step")
-			}
-			last = max(last, p.WeightBP)
-		}
+		last = c.share(&p, path, s, last)
 		if c.word(path+".name", s.Name); len(s.Name) > 63 {
 			c.bad(path+".name", "is longer than 63 characters", "shorten it")
 		}
@@ -173,6 +169,25 @@ func (c *checker) steps(steps []v1alpha1.Step) []rollout.PlanStep {
 		c.bad(fmt.Sprintf("spec.rollout.steps[%d]", len(steps)-1), "the last step must be the promotion", "end the list with {weight: 100%}")
 	}
 	return out
+}
+
+// share reads what a step moves; last is the weight before it, and then of it.
+func (c *checker) share(p *rollout.PlanStep, path string, s v1alpha1.Step, last int) int {
+	switch {
+	case (s.Shadow == "") == (s.Weight == ""):
+		c.bad(path, "must have either shadow or weight", "write {shadow: 100%} or {weight: 10%}")
+	case s.Shadow != "":
+		p.ShadowBP = c.step(path+".shadow", s.Shadow)
+		if last > 0 {
+			c.bad(path+".shadow", "a shadow step comes after a weight step", "put shadow steps first")
+		}
+	default:
+		p.WeightBP = c.step(path+".weight", s.Weight)
+		if p.WeightBP > 0 && p.WeightBP <= last {
+			c.bad(path+".weight", fmt.Sprintf("%s is not more than the step before", s.Weight), "let weights grow from step to step")
+		}
+	}
+	return max(last, p.WeightBP)
 }
 
 // step reads a share that is more than nothing.

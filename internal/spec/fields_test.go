@@ -236,6 +236,8 @@ func TestWhatHasNoEffectIsReported(t *testing.T) {
 		"  rollout: {approvalTimeout: 1h}":                                                 "spec.rollout.approvalTimeout has no effect",
 		"  rollout: {approval: EveryStep, steps: [{weight: 100%, approval: None}]}":        "spec.rollout.steps[0].approval: None has no effect",
 		"  rollout: {steps: [{weight: 100%}]}\n  judge: {agreement: {tolerance: \"0.1\"}}": "spec.judge.agreement is not judged",
+		"  rollout: {steps: [{weight: 10%}, {weight: 100%, minDuration: 1m}]}":             "spec.rollout.steps[1].minDuration has no effect",
+		"  rollout: {steps: [{shadow: 10%}, {weight: 100%}]}":                              "only serin promote ends such a plan",
 		"status: {step: x}":     "status is written by Serin",
 		"  judge: {labels: {}}": "labels are not used yet",
 	} {
