@@ -29,7 +29,13 @@ func keptBP(e judge.Evidence, first uint32, r rollout.Routing) (kept int) {
 // evidence returns the counts of earlier processes and this one's: all since the
 // present stable took over, and since the present or last attempt began.
 func (e *Engine) evidence() judge.Evidence {
-	all := e.base.Merge(e.cfg.Source.Snapshot())
+	mine := e.cfg.Source.Snapshot()
+	all := e.base.Merge(mine)
+	for i := range all.Epochs {
+		info := &all.Epochs[i].Info
+		now, _ := mine.Epoch(info.ID)
+		info.Tampered = info.Tampered || now.Info.Tampered
+	}
 	first := e.rec.StableSince
 	if a := e.rec.State.Attempt; a != nil {
 		first = min(first, a.FirstEpoch)

@@ -173,6 +173,34 @@ func TestPromise5ClockJumpsDecideNothing(t *testing.T) {
 	}
 }
 
+// TestPromise9OverwrittenWeightsArePutBack, and what was routed by them is no
+// evidence: not after a restart either.
+func TestPromise9OverwrittenWeightsArePutBack(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		w := newWorld(t)
+		w.inProduction("v1")
+		w.onTrial("v2")
+		w.round(100, 0)
+		if restarted {
+			w.open()
+		}
+		epoch := w.platform.Routing().Epoch
+		w.platform.Overwrite()
+		w.round(100, 0)
+		w.round(0, 0)
+		if got := w.platform.Routing(); got.Epoch != epoch+1 || got.WeightBP != 1000 {
+			t.Errorf("restarted %v: routes %+v, want those of epoch %d again, as a new one", restarted, got, epoch)
+		}
+		w.open()
+		w.round(0, 0)
+		before, _ := w.Record().Evidence.Epoch(epoch)
+		after, _ := w.Record().Evidence.Epoch(epoch + 1)
+		if !before.Info.Tampered || after.Info.Tampered {
+			t.Errorf("restarted %v: epochs %+v and %+v; want the first tampered", restarted, before.Info, after.Info)
+		}
+	}
+}
+
 // TestPromise12EveryDecisionIsRecomputed bit for bit, from what was filed alone.
 func TestPromise12EveryDecisionIsRecomputed(t *testing.T) {
 	w := newWorld(t)

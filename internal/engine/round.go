@@ -32,6 +32,11 @@ func (e *Engine) round(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("observing the platform: %w", err), e.work(ctx))
 	}
 	e.observed = observed
+	if observed.InForce.Overwritten { // nobody knows what these requests were drawn with
+		info := e.epochInfo(e.rec.State.Routing)
+		info.Tampered = true
+		e.cfg.Source.Begin(info)
+	}
 	evidence := e.evidence()
 	in := e.input(now, evidence)
 	next, actions, decision := rollout.Step(e.rec.State, in)

@@ -152,11 +152,17 @@ func (s *Source) Configured() []judge.Policy {
 	return slices.Clone(s.configured)
 }
 
-// Begin opens an epoch.
+// Begin opens an epoch, or replaces its flags.
 func (s *Source) Begin(e judge.EpochInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.evidence.Epoch(e.ID); !known {
+	known := false
+	for i := range s.evidence.Epochs {
+		if info := &s.evidence.Epochs[i].Info; info.ID == e.ID {
+			*info, known = e, true
+		}
+	}
+	if !known {
 		s.evidence = s.evidence.Merge(judge.Evidence{Epochs: []judge.EpochEvidence{{Info: e}}})
 	}
 }
