@@ -129,6 +129,7 @@ func (k *call) hold() bool {
 		return true
 	}
 	k.body.start(c, most)
+	c.wide = true
 	c.readWithin(time.Now(), c.g.cfg.limits.body)
 	if c.req.Has(wire.Expect) && c.req.Minor == 1 && c.r == c.n {
 		if c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) != nil {

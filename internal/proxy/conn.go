@@ -13,6 +13,7 @@ import (
 
 const (
 	headLeast = 4 << 10  // buffer of a connection: a small request fits
+	headWide  = 16 << 10 // and of one whose requests turned out larger
 	headMost  = 64 << 10 // of a request
 )
 
@@ -35,6 +36,7 @@ type conn struct {
 	r, n   int
 	seen   int // of buf[r:n], when a head was looked for in vain
 	req    wire.Request
+	wide   bool // a request did not fit
 	last   bool // no request after this one
 	unread bool // the client may still be sending when the last answer is given
 
@@ -119,8 +121,14 @@ func (c *conn) slow() {
 func (c *conn) compact() {
 	c.n = copy(c.buf, c.buf[c.r:c.n])
 	c.r = 0
-	if c.n == 0 && len(c.buf) > 4*headLeast {
-		c.buf = make([]byte, headLeast) // a large head was an exception
+	if c.n > 0 {
+		return
+	}
+	switch {
+	case len(c.buf) > headWide:
+		c.buf = make([]byte, headWide) // a large head was an exception
+	case c.wide && len(c.buf) < headWide:
+		c.buf = make([]byte, headWide)
 	}
 }
 

@@ -284,8 +284,12 @@ func TestRefusals(t *testing.T) {
 	if resp.StatusCode != 413 {
 		t.Errorf("a body that is too large: %d, want 413", resp.StatusCode)
 	}
-	if err := g.Swap(&Table{WeightBP: 10001}); err == nil {
-		t.Error("a weight beyond 100 % is accepted")
+	for name, table := range map[string]Table{
+		"a weight beyond 100 %": {WeightBP: 10001}, "a negative shadow share": {ShadowBP: -1}, "a repeat share beyond 100 %": {RepeatBP: 10001}, "no candidate": {WeightBP: 1}, "a negative time-out": {Timeout: -1},
+	} {
+		if err := g.Swap(&table); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
 	}
 }
 

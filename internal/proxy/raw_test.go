@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -319,6 +320,36 @@ func TestFieldsThatArePassedOn(t *testing.T) {
 	}
 	if resp.Header.Get("Date") == "" {
 		t.Error("the client got no date")
+	}
+}
+
+// TestIdsAreMade: a request gets an id and a trace, and an id that is not fit to be logged is replaced.
+func TestIdsAreMade(t *testing.T) {
+	got := make(chan http.Header, 2)
+	g, url := serve(t, nil)
+	swap(t, g, Table{Rollout: "x", Stable: scripted(t, "r1", func(_ int, c net.Conn) {
+		r := bufio.NewReader(c)
+		for {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			got <- req.Header
+			_, _ = io.WriteString(c, okAnswer)
+		}
+	})})
+	client := dial(t, url)
+	id, trace := regexp.MustCompile("^[0-9a-f]{32}$"), regexp.MustCompile("^00-[0-9a-f]{32}-[0-9a-f]{16}-01$")
+	for _, field := range []string{"", "X-Request-Id: not sane\r\n", "X-Request-Id:\r\nTraceparent:\r\n", "X-Request-Id: " + strings.Repeat("x", 129) + "\r\n"} {
+		client.send(post + field + "\r\n")
+		resp, _ := client.answer("POST")
+		h := <-got
+		if v := h.Values("X-Request-Id"); len(v) != 1 || !id.MatchString(v[0]) || resp.Header.Get("X-Request-Id") != v[0] {
+			t.Errorf("%q: the scorer got the ids %q, the client %q", field, v, resp.Header.Get("X-Request-Id"))
+		}
+		if v := h.Values("Traceparent"); len(v) != 1 || !trace.MatchString(v[0]) {
+			t.Errorf("%q: the scorer got the traces %q", field, v)
+		}
 	}
 }
 
