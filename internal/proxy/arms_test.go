@@ -46,6 +46,29 @@ func TestSlowCandidateLeavesTimeForStable(t *testing.T) {
 	}
 }
 
+// TestSlowUploadIsNobodysFault: the time that a client takes for its body is not taken from the candidate's.
+func TestSlowUploadIsNobodysFault(t *testing.T) {
+	tap := newCounter()
+	g, url := serve(t, tap)
+	const limit = time.Second
+	swap(t, g, Table{Rollout: "x", WeightBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 200), Fallback: true, CandidateTimeout: limit})
+	client, begun := dial(t, url), time.Now()
+	client.send(post + "Content-Length: 2\r\n\r\nx")
+	others := 0
+	for ; time.Since(begun) < limit+100*time.Millisecond; others++ {
+		ask(t, url)
+	}
+	whole := time.Now()
+	client.send("y")
+	if resp, body := client.answer("POST"); body != "r2:xy" || resp.Header.Get("x-serin-fallback") != "" {
+		t.Errorf("%d %q %v, want the candidate's answer", resp.StatusCode, body, resp.Header)
+	}
+	tap.await(t, "all exchanges", func() bool { return tap.primaries() == others+1 })
+	if x := tap.last; x.Start.Before(whole) {
+		t.Errorf("its time began %v before it was whole", whole.Sub(x.Start))
+	}
+}
+
 // TestClientThatLeaves is no failure of the revision that it did not wait for.
 func TestClientThatLeaves(t *testing.T) {
 	tap := newCounter()

@@ -143,7 +143,7 @@ func (k *call) hold() bool {
 		p, err := k.body.next()
 		switch {
 		case err == io.EOF:
-			k.held = k.store
+			k.held, k.start = k.store, time.Now() // how long a client takes is held against nobody
 			k.body.giveBack()
 			return true
 		case err != nil:
@@ -154,7 +154,7 @@ func (k *call) hold() bool {
 			break
 		}
 	}
-	k.held, k.streamed = k.store, true
+	k.held, k.streamed, k.start = k.store, true, time.Now()
 	c.g.stats.streamed.Add(1)
 	return true
 }

@@ -16,7 +16,7 @@ const keepMost = 64 << 10 // of a buffer, when its request is over
 type call struct {
 	c      *conn
 	route  *route
-	start  time.Time
+	start  time.Time // when it was whole, or began to be streamed
 	isHead bool
 
 	id, trace, cookie []byte
@@ -152,13 +152,17 @@ func (k *call) forward() {
 		}
 	}
 	first := newHop(target, limit, k.c.gone)
-	f := k.ask(first, k.fallback && !k.spared)
+	f := k.ask(first, k.fallback && !k.spared, k.start)
 	served, g := first, f
-	if k.fallback && !k.spared && f != ClientGone && (f != None || first.head.Status >= 500) && time.Now().Before(until) {
-		served = newHop(r.stable, until, k.c.gone)
-		g = k.ask(served, false)
+	if k.fallback && !k.spared && f != ClientGone && (f != None || first.head.Status >= 500) {
+		if now := time.Now(); now.Before(until) {
+			served = newHop(r.stable, until, k.c.gone)
+			g = k.ask(served, false, now)
+		}
 	}
-	first.until, served.until = until, until // there is nobody left to leave time for
+	if !k.streamed {
+		served.until = until // there is nobody left to leave time for
+	}
 	broken := k.reply(served, g)
 	now := time.Now()
 	k.record(first, f, served != first, broken, now)
@@ -169,19 +173,19 @@ func (k *call) forward() {
 }
 
 // ask sends the request and holds the answer, if it is small. mayFall: an answer that failed is not waited for.
-func (k *call) ask(h *hop, mayFall bool) (f Failure) {
+func (k *call) ask(h *hop, mayFall bool, now time.Time) (f Failure) {
 	h.interim = k.interim
 	if k.streamed {
-		f = k.stream(h)
+		f = k.stream(h, now)
 	} else {
 		k.out = k.request(k.out[:0], h.to)
-		f = h.send(k.out, k.isHead, k.start)
+		f = h.send(k.out, k.isHead, now)
 	}
 	if f == None {
 		f = h.settle(!mayFall || h.head.Status < 500)
 	}
 	if k.arm == split.Candidate && h.to == k.route.candidate {
-		h.to.health.note(f, k.start)
+		h.to.health.note(f, now)
 	}
 	return f
 }
