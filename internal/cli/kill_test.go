@@ -48,12 +48,11 @@ type killing struct {
 	left    int // kills
 	clients *clientele
 	address string
-	before  engine.Status     // the last that was seen before a kill
-	sample  []engine.Status   // seen in this life, oldest first
-	promise []engine.Entry    // every line that was seen before a kill
-	gone    map[string]string // reverted revision → rollout
-	since   map[string]time.Time
-	models  map[string]string // revision → model
+	before  engine.Status        // the last that was seen before a kill
+	sample  []engine.Status      // seen in this life, oldest first
+	promise []engine.Entry       // every line that was seen before a kill
+	since   map[string]time.Time // reverted revision → when serve was back after its revert
+	models  map[string]string    // revision → model
 }
 
 // TestPromise6 kills serve at random moments of rollouts under load, and around
@@ -108,7 +107,7 @@ func newKilling(t *testing.T) *killing {
 	k := &killing{
 		served: &served{t: t, folder: folder, state: filepath.Join(folder, "state")}, rng: rand.New(rand.NewPCG(seed, 0)), left: kills,
 		clients: newClientele(t, "http://"+address+"/score", "v1", "v2"), address: address,
-		gone: map[string]string{}, since: map[string]time.Time{}, models: map[string]string{},
+		since: map[string]time.Time{}, models: map[string]string{},
 	}
 	k.file = k.document("first", "{model: models/v1.txt}", killGoodSteps)
 	return k
@@ -180,7 +179,7 @@ func (k *killing) reverted(round int) {
 	if o := st.Rollout.Outcome; o != "Reverted" && o != "Aborted" || st.Weights.PlannedBP != 0 || st.Weights.InForceBP != 0 {
 		k.t.Fatalf("%s came to %q with weights %+v, want it reverted with none", bad, o, st.Weights)
 	}
-	k.gone[bad], k.since[bad] = st.Rollout.ID, time.Now()
+	k.since[bad] = time.Now()
 }
 
 // look asks for the status, and remembers it.
@@ -279,14 +278,14 @@ func (k *killing) kill9(after time.Duration) {
 		k.promise = append(k.promise, e)
 	}
 	before, killed := k.before, k.killed
-	after1 := k.start()
-	k.compare(before, after1)
+	now := k.start()
+	k.compare(before, now)
 	for _, s := range k.sample {
 		if killed.Sub(s.At) > time.Second {
-			k.compareEvidence(s, after1)
+			k.compareEvidence(s, now)
 		}
 	}
-	k.before, k.sample = after1, nil
+	k.before, k.sample = now, nil
 	k.until("every scorer to have an owner", func() bool { return len(k.ownerless()) == 0 })
 }
 

@@ -111,7 +111,7 @@ func TestPromise7AbortOnABrokenDisk(t *testing.T) {
 	}
 }
 
-// TestPromise6ApprovalIsAnsweredWhenRecorded.
+// TestPromise6ApprovalIsAnsweredWhenRecorded: whoever is told so can rely on it.
 func TestPromise6ApprovalIsAnsweredWhenRecorded(t *testing.T) {
 	w := newWorld(t)
 	w.inProduction("v1")
@@ -141,7 +141,7 @@ func TestPromise6ApprovalIsAnsweredWhenRecorded(t *testing.T) {
 	}
 }
 
-// TestPromise6UnreadableRecordIsNeverReplaced.
+// TestPromise6UnreadableRecordIsNeverReplaced: no fresh start, and nothing written.
 func TestPromise6UnreadableRecordIsNeverReplaced(t *testing.T) {
 	for _, c := range []struct{ name, record, says string }{
 		{"broken JSON", `{"endpoint": "ep", "state": {`, "opening endpoint"},

@@ -27,15 +27,8 @@ type saved struct {
 // round observes, judges, steps, records and applies.
 func (e *Engine) round(ctx context.Context) error {
 	now := e.cfg.Clock()
-	observed, err := e.cfg.Platform.Observe(ctx)
-	if err != nil {
-		return errors.Join(fmt.Errorf("observing the platform: %w", err), e.work(ctx))
-	}
-	e.observed = observed
-	if observed.InForce.Overwritten { // nobody knows what these requests were drawn with
-		info := e.epochInfo(e.rec.State.Routing)
-		info.Tampered = true
-		e.cfg.Source.Begin(info)
+	if err := e.observe(ctx); err != nil {
+		return errors.Join(err, e.work(ctx))
 	}
 	evidence := e.evidence()
 	in := e.input(now, evidence)
@@ -53,21 +46,42 @@ func (e *Engine) round(ctx context.Context) error {
 	}
 	e.decision, e.decided = decision, now
 	e.answer(decision, unrecorded)
+	var err error
 	if begins {
-		since := min(rec.StableSince, rec.State.Attempt.FirstEpoch)
-		e.base = keep(e.base, func(i judge.EpochInfo) bool { return i.ID >= since })
-		if err := e.cfg.Source.Configure(rec.Policy, since); err != nil {
-			unrecorded = errors.Join(unrecorded, fmt.Errorf("counting for the new rollout: %w", err))
-		}
+		err = e.countFor(rec)
 	}
 	e.enqueue(actions, decision.Reverts())
-	err = e.work(ctx)
+	err = errors.Join(unrecorded, err, e.work(ctx))
 	if e.changed { // say what is, not what was a moment ago
-		if o, seen := e.cfg.Platform.Observe(ctx); seen == nil {
-			e.observed = o
-		}
+		err = errors.Join(err, e.observe(ctx))
 	}
-	return errors.Join(unrecorded, err)
+	return err
+}
+
+func (e *Engine) observe(ctx context.Context) error {
+	observed, err := e.cfg.Platform.Observe(ctx)
+	if err != nil {
+		return fmt.Errorf("observing the platform: %w", err)
+	}
+	e.observed = observed
+	if observed.InForce.Overwritten && !slices.ContainsFunc(e.todo, isRouting) {
+		// Nobody knows what the requests of these routes were drawn with.
+		info := e.epochInfo(e.rec.State.Routing)
+		info.Tampered = true
+		e.cfg.Source.Begin(info)
+	}
+	return nil
+}
+
+// countFor makes the source count for the rollout that begins, and forgets what no
+// rollout will ask for any more.
+func (e *Engine) countFor(rec Record) error {
+	since := min(rec.StableSince, rec.State.Attempt.FirstEpoch)
+	e.base = keep(e.base, func(i judge.EpochInfo) bool { return i.ID >= since })
+	if err := e.cfg.Source.Configure(rec.Policy, since); err != nil {
+		return fmt.Errorf("counting for rollout %q: %w", rec.State.Attempt.ID, err)
+	}
+	return nil
 }
 
 // record saves before anything is done. Where the record cannot be written only a

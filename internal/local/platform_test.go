@@ -49,7 +49,7 @@ func onThisMachine(t *testing.T) enginetest.Place {
 		Overwrite: func(t *testing.T) { overwrite(t, gateway) },
 		Crash:     func(t *testing.T, name string) { crash(t, p, name) },
 		Restart: func(t *testing.T) enginetest.Place {
-			p.close() // the kernel does it when we are killed: see TestPromise6 of the leash
+			p.close() // when we are killed, the leashes do it: TestPromise6NoScorerWithoutOwner
 			return onThisMachine(t)
 		},
 	}
@@ -100,7 +100,8 @@ func crash(t *testing.T, p *platform, name string) {
 	until(t, name+" down", func() bool { return proc.Status().Restarts > before.Restarts })
 }
 
-// TestPromise2 a share for a scorer that has no address is never in force.
+// TestPromise2StoppedCandidateGetsNoShare: a share for a scorer that does not run
+// is never in force.
 func TestPromise2StoppedCandidateGetsNoShare(t *testing.T) {
 	place := onThisMachine(t)
 	a, b := place.Revision(1), place.Revision(2)
