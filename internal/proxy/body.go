@@ -101,6 +101,9 @@ func (b *body) read() error {
 	if b.r, b.n = 0, n; n > 0 {
 		return nil
 	}
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF // not the body's end: the client's
+	}
 	return err
 }
 
@@ -142,7 +145,7 @@ func (k *call) hold() bool {
 	for c.req.Length <= bound {
 		p, err := k.body.next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			k.held, k.start = k.store, time.Now() // how long a client takes is held against nobody
 			k.body.giveBack()
 			return true

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"strconv"
 	"sync"
@@ -254,7 +255,7 @@ func (k *call) passOn(h *hop) Failure {
 	}
 	for {
 		p, f, err := h.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

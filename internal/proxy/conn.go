@@ -72,7 +72,7 @@ func (c *conn) serve() {
 // request costs one read, and none that finds nothing. What needs more reading it leaves to slow.
 func (c *conn) quick(fd uintptr) bool {
 	n, err := tryRead(fd, c.buf[c.n:])
-	if err == syscall.EAGAIN {
+	if errors.Is(err, syscall.EAGAIN) {
 		return false
 	}
 	if err != nil || n == 0 {

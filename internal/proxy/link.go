@@ -72,7 +72,7 @@ func (l *link) exchange(fd uintptr) bool {
 	}
 	l.n, l.err = tryRead(fd, l.in)
 	switch {
-	case l.err == syscall.EAGAIN:
+	case errors.Is(l.err, syscall.EAGAIN):
 		l.err = nil
 		return false
 	case l.err == nil && l.n == 0:

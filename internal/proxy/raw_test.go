@@ -167,6 +167,47 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	dial(t, url).ended("a connection without a request")
 }
 
+// TestHalfABodyIsNoBody: a client that ends in the midst of its body has sent no request, whether it was to be held or
+// streamed.
+func TestHalfABodyIsNoBody(t *testing.T) {
+	tap := newCounter()
+	g, url := serveWith(t, Config{Tap: tap, HoldBodyBytes: 1000})
+	whole := make(chan error, 10)
+	swap(t, g, Table{Rollout: "x", Stable: scripted(t, "r1", func(_ int, c net.Conn) {
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err == nil {
+			_, err = io.Copy(io.Discard, req.Body)
+			_, _ = io.WriteString(c, okAnswer)
+		}
+		whole <- err
+	})})
+	for name, text := range map[string]string{
+		"held, by length": "Content-Length: 10\r\n\r\nhello", "held, by chunks": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+		"streamed, by length": "Content-Length: 10000\r\n\r\nhello", "streamed, by chunks": "Transfer-Encoding: chunked\r\n\r\n2000\r\n" + strings.Repeat("x", 0x2000) + "\r\n",
+	} {
+		client := dial(t, url)
+		client.send(post + text)
+		if err := client.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		client.ended(name)
+		if strings.HasPrefix(name, "streamed") {
+			if err := <-whole; err == nil {
+				t.Errorf("%s: the scorer took half a body for a whole one", name)
+			}
+		}
+	}
+	select {
+	case err := <-whole:
+		t.Errorf("half a body that was held reached the scorer (%v)", err)
+	default:
+	}
+	tap.await(t, "the streamed ones", func() bool { return tap.primaries() == 2 })
+	if tap.last.Failure != ClientGone {
+		t.Errorf("recorded %+v, want a client that left", tap.last)
+	}
+}
+
 // TestRequestsInOrder sends three requests at once, one of them chunked.
 func TestRequestsInOrder(t *testing.T) {
 	g, url := serve(t, nil)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -98,7 +99,7 @@ func (e *echo) ask(to *upstream, req []byte) (x Exchange) {
 	var cut bool
 	for f == None && !h.held {
 		p, broken, err := h.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		var more bool

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -62,7 +63,7 @@ func (k *call) pump(h *hop, begun []byte, stop time.Time) (whole bool, err error
 	var out []byte
 	for {
 		p, err := k.body.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
