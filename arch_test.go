@@ -41,7 +41,8 @@ var allowed = map[string][]string{
 	"internal/recorder":     {"internal/observe/wire", "internal/proxy", "internal/contract"},
 	"internal/server":       {"internal/engine", "internal/rollout", "internal/judge", "internal/report", "internal/console"},
 	"internal/cli": {
-		"api/v1alpha1", "examples/safe-driver", "internal/contract", "internal/engine", "internal/judge", "internal/lightgbm", "internal/local", "internal/observe",
+		"api/v1alpha1", "examples/safe-driver", "internal/contract", "internal/engine", "internal/judge", "internal/kube", "internal/lightgbm", "internal/local", "internal/observe",
+		"internal/observe/mesh", "internal/observe/wire", "internal/recorder",
 		"internal/proxy", "internal/report", "internal/rollout", "internal/scorer", "internal/server", "internal/spec", "internal/split",
 	},
 	"cmd/serin": {"internal/cli"},

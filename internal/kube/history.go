@@ -1,0 +1,176 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// rolloutsKept is how many ended ScoringRollouts an endpoint keeps.
+const rolloutsKept = 10
+
+// SaveRollout files the record of a rollout that ended in its ScoringRollout.
+func (r *record) SaveRollout(ctx context.Context, _ string, ended engine.RolloutRecord) error {
+	e, err := r.object(ctx)
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(ended)
+	if err != nil {
+		return fmt.Errorf("filing rollout %q: %w", ended.ID, err)
+	}
+	obj, err := r.ensureRollout(ctx, e, &ended.Attempt)
+	if err != nil {
+		return err
+	}
+	setRolloutStatus(&obj.Status, &ended.Attempt)
+	obj.Status.Record = &runtime.RawExtension{Raw: raw}
+	obj.Status.Audit = r.auditOf(ended.ID)
+	if err := r.api.Status().Update(ctx, obj, client.FieldOwner(FieldManager)); err != nil {
+		return fmt.Errorf("filing rollout %q: %w", ended.ID, err)
+	}
+	return r.prune(ctx)
+}
+
+// showRollout keeps the ScoringRollout of a running attempt up to date.
+func (r *record) showRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint, a *rollout.Attempt, digest string) error {
+	obj, err := r.ensureRollout(ctx, e, a)
+	if err != nil {
+		return err
+	}
+	before := obj.Status.DeepCopy()
+	setRolloutStatus(&obj.Status, a)
+	obj.Status.EvidenceDigest, obj.Status.Audit = digest, r.auditOf(a.ID)
+	if jsonEqual(before, &obj.Status) {
+		return nil
+	}
+	if err := r.api.Status().Update(ctx, obj, client.FieldOwner(FieldManager)); err != nil {
+		return fmt.Errorf("showing rollout %q: %w", a.ID, err)
+	}
+	return nil
+}
+
+func jsonEqual(a, b any) bool {
+	x, err1 := json.Marshal(a)
+	y, err2 := json.Marshal(b)
+	return err1 == nil && err2 == nil && string(x) == string(y)
+}
+
+func (r *record) ensureRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint, a *rollout.Attempt) (*v1alpha1.ScoringRollout, error) {
+	var obj v1alpha1.ScoringRollout
+	err := r.direct.Get(ctx, client.ObjectKey{Namespace: r.key.Namespace, Name: a.ID}, &obj)
+	if !apierrors.IsNotFound(err) {
+		if err != nil {
+			err = fmt.Errorf("reading rollout %q: %w", a.ID, err)
+		}
+		return &obj, err
+	}
+	plan, err := json.Marshal(a.Plan)
+	if err != nil {
+		return nil, fmt.Errorf("recording rollout %q: %w", a.ID, err)
+	}
+	obj = v1alpha1.ScoringRollout{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.key.Namespace, Name: a.ID, OwnerReferences: []metav1.OwnerReference{ownerOf(e)},
+			Labels: map[string]string{LabelApp: e.Name, LabelEndpoint: e.Name, LabelManagedBy: FieldManager},
+		},
+		Spec: v1alpha1.ScoringRolloutSpec{Endpoint: e.Name, Number: int32(a.Number), To: a.To.Version, Plan: &runtime.RawExtension{Raw: plan}},
+	}
+	if a.From != nil {
+		obj.Spec.From = a.From.Version
+	}
+	if err := r.api.Create(ctx, &obj, client.FieldOwner(FieldManager)); err != nil {
+		return nil, fmt.Errorf("recording rollout %q: %w", a.ID, err)
+	}
+	return &obj, nil
+}
+
+func ownerOf(e *v1alpha1.ScoringEndpoint) metav1.OwnerReference {
+	return *metav1.NewControllerRef(e, v1alpha1.GroupVersion.WithKind(v1alpha1.Kind))
+}
+
+func setRolloutStatus(s *v1alpha1.ScoringRolloutStatus, a *rollout.Attempt) {
+	s.Outcome, s.Reason, s.Message = string(a.Outcome), string(a.Reason), a.Message
+	if a.Step >= 0 && a.Step < len(a.Plan.Steps) {
+		s.Step, s.Weight = a.Plan.Steps[a.Step].Name, percent(a.Plan.Steps[a.Step].WeightBP)
+	}
+	if a.Outcome != rollout.Running {
+		s.EndedAt = &metav1.Time{Time: a.EndedAt}
+	}
+	s.Approvals = nil
+	for _, x := range a.Approvals {
+		s.Approvals = append(s.Approvals, v1alpha1.Approval{Step: x.Step, By: x.By, OnBehalfOf: x.OnBehalfOf, At: metav1.NewTime(x.At), EvidenceDigest: x.EvidenceDigest})
+	}
+}
+
+// percent writes basis points as 12.5%.
+func percent(bp int) string {
+	if bp%100 == 0 {
+		return fmt.Sprintf("%d%%", bp/100)
+	}
+	return fmt.Sprintf("%.4g%%", float64(bp)/100)
+}
+
+func (r *record) auditOf(id string) (out []v1alpha1.AuditLine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.have.Audit {
+		if e.Rollout == id {
+			out = append(out, v1alpha1.AuditLine{At: metav1.NewTime(e.At), Kind: e.Kind, By: e.By, OnBehalfOf: e.OnBehalf, Reason: e.Reason, Message: e.Message})
+		}
+	}
+	return out
+}
+
+// prune removes the oldest ended rollouts beyond rolloutsKept.
+func (r *record) prune(ctx context.Context) error {
+	list, err := r.rollouts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, old := range list[min(rolloutsKept, len(list)):] {
+		if err := r.api.Delete(ctx, &old); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("removing old rollout %q: %w", old.Name, err)
+		}
+	}
+	return nil
+}
+
+// rollouts lists the ended ones, latest first.
+func (r *record) rollouts(ctx context.Context) ([]v1alpha1.ScoringRollout, error) {
+	var list v1alpha1.ScoringRolloutList
+	if err := r.direct.List(ctx, &list, client.InNamespace(r.key.Namespace), client.MatchingLabels{LabelEndpoint: r.key.Name}); err != nil {
+		return nil, fmt.Errorf("listing rollouts of %q: %w", r.key, err)
+	}
+	ended := slices.DeleteFunc(list.Items, func(s v1alpha1.ScoringRollout) bool { return s.Status.Record == nil })
+	slices.SortFunc(ended, func(a, b v1alpha1.ScoringRollout) int { return cmp.Compare(b.Spec.Number, a.Spec.Number) })
+	return ended, nil
+}
+
+// Rollouts returns the records of ended rollouts, latest first.
+func (r *record) Rollouts(ctx context.Context, _ string, limit int) ([]engine.RolloutRecord, error) {
+	list, err := r.rollouts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []engine.RolloutRecord{}
+	for _, s := range list[:min(limit, len(list))] {
+		var rec engine.RolloutRecord
+		if err := json.Unmarshal(s.Status.Record.Raw, &rec); err != nil {
+			return nil, fmt.Errorf("reading rollout %q: %w", s.Name, err)
+		}
+		out = append(out, rec)
+	}
+	return out, nil
+}

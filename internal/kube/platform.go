@@ -1,0 +1,245 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/observe/wire"
+	"github.com/serin-dev/serin/internal/rollout"
+	"github.com/serin-dev/serin/internal/spec"
+)
+
+// Mesh is what the platform needs of the data plane: which epoch the gateway was
+// seen to use, and a way to tell recorders at once.
+type Mesh interface {
+	// InForce returns the last weight epoch of a rollout that the gateway's access
+	// log has shown, 0 before the first.
+	InForce(k Key, rollout string) uint32
+	// Arms says which revisions an epoch routes to, before it is routed.
+	Arms(k Key, epoch uint32, stable, candidate string)
+	// Order replaces what the recorders of a revision are told.
+	Order(k Key, revision string, o wire.Order)
+}
+
+// Config names what is the same for all endpoints of a controller.
+type Config struct {
+	RecorderImage string // Serin's own image
+	ControllerURL string // where recorders report to
+	Logger        *slog.Logger
+	Clock         func() time.Time
+}
+
+// platform runs the revisions of one endpoint.
+type platform struct {
+	key  Key
+	cfg  Config
+	api  client.Client // reads come from the informers' cache
+	mesh Mesh
+
+	mu       sync.Mutex
+	owner    metav1.OwnerReference
+	resolved spec.Resolved
+	scorers  map[string]v1alpha1.Scorer // by digest: how each revision is run
+	routing  rollout.Routing
+	plan     rollout.Plan
+	orderSeq uint64
+}
+
+func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
+	return &platform{key: k, cfg: cfg, api: api, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}}
+}
+
+// set takes a new document: traffic and scaling change at the next apply.
+func (p *platform) set(owner metav1.OwnerReference, r spec.Resolved) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owner, p.resolved, p.plan = owner, r, r.Plan
+	p.scorers[r.Digest] = r.Endpoint.Spec.Scorer
+}
+
+// recall tells how the revisions of a record are run, and what was routed.
+func (p *platform) recall(revisions map[string]string, routing rollout.Routing) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for digest, text := range revisions {
+		var s v1alpha1.Scorer
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			return fmt.Errorf("reading how version %s is run: %w", digest, err)
+		}
+		p.scorers[digest] = s
+	}
+	p.routing = routing
+	return nil
+}
+
+// Observe says what is, from the informers.
+func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
+	var deployments appsv1.DeploymentList
+	var pods corev1.PodList
+	mine := client.MatchingLabels{LabelEndpoint: p.key.Name}
+	if err := p.api.List(ctx, &deployments, client.InNamespace(p.key.Namespace), mine); err != nil {
+		return rollout.Observed{}, fmt.Errorf("listing deployments of %q: %w", p.key, err)
+	}
+	if err := p.api.List(ctx, &pods, client.InNamespace(p.key.Namespace), mine); err != nil {
+		return rollout.Observed{}, fmt.Errorf("listing pods of %q: %w", p.key, err)
+	}
+	o := rollout.Observed{Revisions: map[string]rollout.RevisionStatus{}}
+	for i := range deployments.Items {
+		d := &deployments.Items[i]
+		if name := d.Labels[LabelRevision]; name != "" {
+			o.Revisions[name] = revisionStatus(d, podsOf(name, pods.Items))
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o.InForce.Epoch = p.mesh.InForce(p.key, p.routing.Rollout)
+	overwritten, err := p.overwritten(ctx)
+	o.InForce.Overwritten = overwritten
+	return o, err
+}
+
+func podsOf(revision string, all []corev1.Pod) (out []*corev1.Pod) {
+	for i := range all {
+		if all[i].Labels[LabelRevision] == revision && all[i].DeletionTimestamp == nil {
+			out = append(out, &all[i])
+		}
+	}
+	return out
+}
+
+// Apply carries out one action; all may be repeated.
+func (p *platform) Apply(ctx context.Context, a rollout.Action) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch a := a.(type) {
+	case rollout.SetRouting:
+		return p.setRouting(ctx, a.Routing)
+	case rollout.StartRevision:
+		return p.start(ctx, a.Revision)
+	case rollout.StopRevision:
+		return p.askToStop(ctx, a.Revision)
+	case rollout.PromoteRevision:
+		return p.promote(ctx, a.Revision)
+	}
+	return fmt.Errorf("applying %T: unknown action", a)
+}
+
+// setRouting acts first where the candidate is: its recorders hear at once, then
+// the routes are written.
+func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
+	was := p.routing
+	p.routing = r
+	p.mesh.Arms(p.key, r.Epoch, r.Stable, r.Candidate)
+	p.orderAll(was)
+	if err := p.holdStable(ctx); err != nil {
+		return err
+	}
+	if err := p.write(ctx, MakeVirtualService(p.routes())); err != nil {
+		return fmt.Errorf("writing the routes of %q: %w", p.key, err)
+	}
+	return nil
+}
+
+func (p *platform) routes() RouteInput {
+	in := routeInput(p.key, p.owner, p.resolved, p.routing)
+	if s := p.routing.Step; s > 0 && s < len(p.plan.Steps) {
+		in.BeforeBP = p.plan.Steps[s-1].WeightBP
+	}
+	return in
+}
+
+// orderAll tells every revision that the routes name, or named, what it is now.
+func (p *platform) orderAll(was rollout.Routing) {
+	for _, name := range []string{was.Stable, was.Candidate, p.routing.Stable, p.routing.Candidate} {
+		if name != "" {
+			p.mesh.Order(p.key, name, p.order(name))
+		}
+	}
+}
+
+func (p *platform) order(revision string) wire.Order {
+	r, t := p.routing, p.resolved.Traffic
+	p.orderSeq++
+	o := wire.Order{
+		Seq: p.orderSeq, Role: wire.None, Rollout: r.Rollout, Epoch: r.Epoch, Fallback: t.Fallback, Shadow: r.ShadowBP > 0,
+		CandidateTimeout: t.CandidateTimeout.String(), Timeout: t.Timeout.String(), MaxBodyBytes: t.MaxBodyBytes,
+		Protocol: p.resolved.Contract.Protocol, JSONPath: p.resolved.Contract.JSONPath,
+	}
+	if r.Stable != "" && revision != r.Stable {
+		o.StableURL = fmt.Sprintf("http://%s:%d", serviceHost(p.key.Namespace, r.Stable), servicePort)
+	}
+	switch revision {
+	case r.Stable:
+		o.Role = wire.Stable
+	case r.Candidate:
+		o.Role, o.HandOver = wire.Candidate, r.HandOver || r.WeightBP == 0 && r.ShadowBP == 0
+	default:
+		o.HandOver = true // no route should name it: what still arrives was routed before
+	}
+	return o
+}
+
+func (p *platform) start(ctx context.Context, r rollout.Revision) error {
+	in, err := p.input(r)
+	if err != nil {
+		return err
+	}
+	objects := []client.Object{MakeDeployment(in), MakeService(in)}
+	if in.Scaling.Max != nil {
+		objects = append(objects, MakeAutoscaler(in, cpuPercent(in.Scaling), 0))
+	}
+	for _, o := range objects {
+		if err := p.write(ctx, o); err != nil {
+			return fmt.Errorf("starting revision %q: %w", r.Name, err)
+		}
+	}
+	p.mesh.Order(p.key, r.Name, p.order(r.Name))
+	return nil
+}
+
+func (p *platform) input(r rollout.Revision) (RevisionInput, error) {
+	s, ok := p.scorers[r.Digest]
+	if !ok {
+		return RevisionInput{}, fmt.Errorf("starting revision %q: the record does not say how it is run", r.Name)
+	}
+	return RevisionInput{
+		Key: p.key, Owner: p.owner, Revision: r, Scorer: s, Scaling: p.resolved.Endpoint.Spec.Scaling,
+		Recorder: p.cfg.RecorderImage, ControllerURL: p.cfg.ControllerURL, Candidate: r.Name != p.routing.Stable,
+	}, nil
+}
+
+// promote stops publishing addresses that are not ready: there is no stable
+// behind stable to hand over to.
+func (p *platform) promote(ctx context.Context, r rollout.Revision) error {
+	in, err := p.input(r)
+	if err != nil {
+		return err
+	}
+	in.Candidate = false
+	if err := p.write(ctx, MakeService(in)); err != nil {
+		return fmt.Errorf("promoting revision %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+const defaultCPUPercent = 70
+
+func cpuPercent(s v1alpha1.Scaling) int32 {
+	n, err := strconv.Atoi(strings.TrimSuffix(s.CPU, "%"))
+	if err != nil || n < 1 {
+		return defaultCPUPercent
+	}
+	return int32(n)
+}

@@ -1,0 +1,130 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/judge"
+)
+
+const (
+	// auditKept lines stay in the record; older ones are in ScoringRollouts.
+	auditKept = 200
+	// saveTries bounds how often a save is tried against someone who edits the
+	// same object.
+	saveTries = 5
+)
+
+// errFenced is what a save returns when another controller has written the
+// record: this one must stop.
+var errFenced = errors.New("another controller has written the record; this one stops writing")
+
+// saved is the text of status.record: all of it, or nothing.
+type saved struct {
+	Record   engine.Record          `json:"record"`
+	Evidence judge.Evidence         `json:"evidence"`
+	Audit    []engine.Entry         `json:"audit,omitempty"`
+	Ended    []engine.RolloutRecord `json:"-"`
+}
+
+// record keeps the record of one endpoint in its status.
+type record struct {
+	key    Key
+	api    client.Client
+	direct client.Reader // not cached: a save must see what is
+
+	mu   sync.Mutex
+	last string // status.record as we wrote or read it
+	have saved
+}
+
+func newRecord(k Key, api client.Client, direct client.Reader) *record {
+	return &record{key: k, api: api, direct: direct}
+}
+
+func (r *record) object(ctx context.Context) (*v1alpha1.ScoringEndpoint, error) {
+	var e v1alpha1.ScoringEndpoint
+	if err := r.direct.Get(ctx, client.ObjectKey{Namespace: r.key.Namespace, Name: r.key.Name}, &e); err != nil {
+		return nil, fmt.Errorf("reading endpoint %q: %w", r.key, err)
+	}
+	return &e, nil
+}
+
+// Load returns the record, and false when there is none. What cannot be read is
+// an error, never a fresh start.
+func (r *record) Load(ctx context.Context, _ string) (engine.Record, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, err := r.object(ctx)
+	if err != nil {
+		return engine.Record{}, false, err
+	}
+	r.last, r.have = e.Status.Record, saved{}
+	if r.last == "" {
+		return engine.Record{}, false, nil
+	}
+	if err := json.Unmarshal([]byte(r.last), &r.have); err != nil {
+		return engine.Record{}, false, fmt.Errorf("reading status.record of %q: %w (nothing was changed; restore the object's status, or delete the endpoint to start anew)", r.key, err)
+	}
+	rec := r.have.Record
+	rec.Evidence = r.have.Evidence
+	return rec, true, nil
+}
+
+// Save writes state, evidence and audit entries in one piece.
+func (r *record) Save(ctx context.Context, rec engine.Record, entries ...engine.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	next := saved{Record: rec, Evidence: rec.Evidence, Audit: append(slices.Clone(r.have.Audit), entries...)}
+	next.Audit = next.Audit[max(0, len(next.Audit)-auditKept):]
+	return r.write(ctx, next)
+}
+
+// SaveEvidence writes the evidence; in a cluster it costs as much as all.
+func (r *record) SaveEvidence(ctx context.Context, rec engine.Record) error {
+	return r.Save(ctx, rec)
+}
+
+// write replaces status.record if it is still what we last knew.
+func (r *record) write(ctx context.Context, next saved) error {
+	text, err := json.Marshal(next)
+	if err != nil {
+		return fmt.Errorf("saving the record of %q: %w", r.key, err)
+	}
+	for range saveTries {
+		var e *v1alpha1.ScoringEndpoint
+		if e, err = r.object(ctx); err != nil {
+			return err
+		}
+		if e.Status.Record != r.last {
+			return fmt.Errorf("saving the record of %q: %w", r.key, errFenced)
+		}
+		e.Status.Record = string(text)
+		if err = r.api.Status().Update(ctx, e, client.FieldOwner(FieldManager)); err == nil {
+			r.last, r.have = string(text), next
+			return nil
+		}
+		if !apierrors.IsConflict(err) {
+			break
+		}
+	}
+	return fmt.Errorf("saving the record of %q: %w", r.key, err)
+}
+
+// Audit returns audit entries, latest first.
+func (r *record) Audit(_ context.Context, _ string, limit int) ([]engine.Entry, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := slices.Clone(r.have.Audit)
+	slices.Reverse(out)
+	return out[:min(limit, len(out))], nil
+}

@@ -1,0 +1,155 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	istio "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// write applies an object by server-side apply: what Serin owns is as it says,
+// what others own stays.
+func (p *platform) write(ctx context.Context, o client.Object) error {
+	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return fmt.Errorf("writing %s %q: %w", o.GetObjectKind().GroupVersionKind().Kind, o.GetName(), err)
+	}
+	u := &unstructured.Unstructured{Object: raw}
+	unstructured.RemoveNestedField(u.Object, "status")
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "creationTimestamp")
+	if err := p.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
+		return fmt.Errorf("writing %s %q: %w", u.GetKind(), u.GetName(), err)
+	}
+	return nil
+}
+
+// overwritten reports whether someone else changed the routes. Before the first
+// route nothing can be.
+func (p *platform) overwritten(ctx context.Context) (bool, error) {
+	if p.routing.Stable == "" || p.resolved.Name == "" {
+		return false, nil
+	}
+	var vs istio.VirtualService
+	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &vs)
+	if apierrors.IsNotFound(err) {
+		return false, nil // not written yet, or the cache is behind: SetRouting repeats it
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the routes of %q: %w", p.key, err)
+	}
+	want := MakeVirtualService(p.routes())
+	return vs.Generation > 0 && !proto.Equal(&want.Spec, &vs.Spec), nil
+}
+
+// holdStable raises the minimum of stable's autoscaler to what is ready now while
+// a candidate has weight, and lets it go afterwards: a revert must never meet a
+// stable that was shrunk meanwhile. Replicas themselves are never written.
+func (p *platform) holdStable(ctx context.Context) error {
+	if p.resolved.Endpoint.Spec.Scaling.Max == nil || p.routing.Stable == "" {
+		return nil
+	}
+	var d appsv1.Deployment
+	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routing.Stable}, &d); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	floor := int32(0)
+	if p.routing.WeightBP > 0 {
+		floor = max(d.Status.ReadyReplicas, p.heldFloor(ctx))
+	}
+	number, err := strconv.Atoi(trimR(d.Labels[LabelVersion]))
+	if err != nil {
+		return fmt.Errorf("reading the number of revision %q: %w", d.Name, err)
+	}
+	in, err := p.input(rollout.Revision{Name: d.Name, Number: number, Digest: d.Annotations[AnnotationDigest], Version: d.Annotations[AnnotationVersion]})
+	if err != nil {
+		return err
+	}
+	return p.write(ctx, MakeAutoscaler(in, cpuPercent(in.Scaling), floor))
+}
+
+func trimR(version string) string {
+	if version == "" {
+		return version
+	}
+	return version[1:]
+}
+
+// heldFloor is the minimum that is held already: it never sinks during a rollout.
+func (p *platform) heldFloor(ctx context.Context) int32 {
+	var h autoscalingv2.HorizontalPodAutoscaler
+	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routing.Stable}, &h); err != nil || h.Spec.MinReplicas == nil {
+		return 0
+	}
+	return *h.Spec.MinReplicas
+}
+
+// askToStop marks a revision; tidy takes it away when no request can be on its way
+// to it any more.
+func (p *platform) askToStop(ctx context.Context, r rollout.Revision) error {
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: r.Name}}
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q,%q:%q}}}`, AnnotationStopAfter, strconv.FormatUint(uint64(p.routing.Epoch), 10), AnnotationStopAsked, p.cfg.Clock().UTC().Format(time.RFC3339))
+	if err := p.api.Patch(ctx, d, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(FieldManager)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("stopping revision %q: %w", r.Name, err)
+	}
+	return nil
+}
+
+// unseenWait is how long a route is waited for that no traffic shows.
+const unseenWait = 30 * time.Second
+
+// tidy removes revisions that were asked to stop: the Deployment once the new
+// stamp was seen (or, without traffic, after unseenWait) and the longest request
+// has had its time, the Service with it. It returns when to look again, 0: never.
+func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list appsv1.DeploymentList
+	if err := p.api.List(ctx, &list, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
+		return 0, fmt.Errorf("listing deployments of %q: %w", p.key, err)
+	}
+	again := time.Duration(0)
+	for i := range list.Items {
+		d := &list.Items[i]
+		asked, err := time.Parse(time.RFC3339, d.Annotations[AnnotationStopAsked])
+		if err != nil || d.Name == p.routing.Stable || d.Name == p.routing.Candidate {
+			continue
+		}
+		wait := unseenWait
+		if after, err := strconv.ParseUint(d.Annotations[AnnotationStopAfter], 10, 32); err == nil && p.mesh.InForce(p.key, p.routing.Rollout) >= uint32(after) {
+			wait = 0
+		}
+		wait += p.resolved.Traffic.Timeout + time.Second
+		if left := wait - p.cfg.Clock().Sub(asked); left > 0 {
+			again = max(again, left)
+			continue
+		}
+		if err := p.remove(ctx, d.Name); err != nil {
+			return 0, err
+		}
+	}
+	return again, nil
+}
+
+func (p *platform) remove(ctx context.Context, name string) error {
+	meta := metav1.ObjectMeta{Namespace: p.key.Namespace, Name: name}
+	for _, o := range []client.Object{&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: meta}, &appsv1.Deployment{ObjectMeta: meta}, &corev1.Service{ObjectMeta: meta}} {
+		if err := p.api.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("removing revision %q: %w", name, err)
+		}
+	}
+	return nil
+}
