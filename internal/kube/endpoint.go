@@ -1,0 +1,181 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/contract"
+	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/observe"
+	"github.com/serin-dev/serin/internal/rollout"
+	"github.com/serin-dev/serin/internal/spec"
+)
+
+// Hub is the controller's end of the data plane, for all endpoints.
+type Hub interface {
+	Mesh
+	// Watch begins to collect evidence of an endpoint; it replaces what was watched.
+	Watch(k Key, cfg observe.Config) engine.Source
+	// Forget ends it.
+	Forget(k Key)
+}
+
+const (
+	// evidenceEvery is how much evidence a crash of the controller may cost.
+	evidenceEvery = 10 * time.Second
+	// reaction is how long after a verdict traffic has left the candidate: the
+	// recorders hear at once, the routes follow (mesh.md: 0.13 s, at worst 10).
+	reaction = time.Second
+)
+
+// endpoint is one ScoringEndpoint at work on the leader.
+type endpoint struct {
+	key      Key
+	engine   *engine.Engine
+	platform *platform
+	record   *record
+	cancel   context.CancelFunc
+	done     chan struct{}
+
+	generation int64 // of the spec that is the wish
+	refused    error // why the present spec is not
+}
+
+// resolve reads the spec of an object as a document: one place for both modes.
+func resolve(e *v1alpha1.ScoringEndpoint) (spec.Resolved, []byte, error) {
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.APIVersion, "kind": v1alpha1.Kind,
+		"metadata": map[string]string{"name": e.Name, "namespace": e.Namespace}, "spec": e.Spec,
+	})
+	if err != nil {
+		return spec.Resolved{}, nil, fmt.Errorf("reading the spec of %s/%s: %w", e.Namespace, e.Name, err)
+	}
+	doc, _, err := spec.Load(text)
+	if err != nil {
+		return spec.Resolved{}, nil, err
+	}
+	r, _, err := doc.For(spec.Cluster)
+	return r, text, err
+}
+
+func observeConfig(r spec.Resolved) (observe.Config, error) {
+	x, err := contract.New(contract.Protocol(r.Contract.Protocol), r.Contract.JSONPath)
+	if err != nil {
+		return observe.Config{}, fmt.Errorf("reading spec.contract: %w", err)
+	}
+	cfg := observe.Config{Extractor: x}
+	for _, c := range r.Policy.Cutoffs {
+		cfg.Cutoffs = append(cfg.Cutoffs, c.Value)
+	}
+	if a := r.Policy.Agreement; a != nil {
+		cfg.Tolerance = a.Tolerance
+	}
+	return cfg, nil
+}
+
+// open starts the engine of an endpoint from its record.
+func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r spec.Resolved, text []byte) (*endpoint, error) {
+	k := Key{e.Namespace, e.Name}
+	cfg, err := observeConfig(r)
+	if err != nil {
+		return nil, err
+	}
+	x := &endpoint{key: k, platform: newPlatform(k, c.cfg, c.api, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
+	x.platform.set(ownerOf(e), r)
+	eng, found, err := engine.Open(ctx, engine.Config{
+		Endpoint: e.Name, Platform: x.platform, Source: c.hub.Watch(k, cfg), Recorder: x.record, Logger: c.cfg.Logger.With("endpoint", k.String()),
+		Clock: c.cfg.Clock, Lag: reaction, EvidenceEvery: evidenceEvery,
+	})
+	if err != nil {
+		return nil, err
+	}
+	x.engine = eng
+	w, err := wish(r, text)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		rec := eng.Record()
+		if err := x.platform.recall(rec.Revisions, rec.State.Routing); err != nil {
+			return nil, err
+		}
+		if err := eng.Restore(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	run, cancel := context.WithCancel(c.life)
+	x.cancel = cancel
+	go func() {
+		defer close(x.done)
+		x.engine.Run(run)
+	}()
+	go c.show(run, x)
+	return x, nil
+}
+
+// close ends the engine; routes stay as they are.
+func (x *endpoint) close() {
+	x.cancel()
+	<-x.done
+}
+
+func wish(r spec.Resolved, text []byte) (engine.Wish, error) {
+	run, err := json.Marshal(r.Endpoint.Spec.Scorer)
+	if err != nil {
+		return engine.Wish{}, fmt.Errorf("recording how %q is run: %w", r.Name, err)
+	}
+	return engine.Wish{Document: string(text), Run: string(run), Target: rollout.Wish{Digest: r.Digest, Version: r.Version}, Plan: r.Plan, Policy: r.Policy}, nil
+}
+
+// take makes the present spec the wish, once for each generation.
+func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringEndpoint, r spec.Resolved, text []byte) error {
+	if x.generation == e.Generation {
+		return nil
+	}
+	w, err := wish(r, text)
+	if err != nil {
+		return err
+	}
+	x.platform.set(ownerOf(e), r)
+	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
+		return err
+	}
+	x.generation = e.Generation
+	x.engine.Wake()
+	return nil
+}
+
+// lastWriter names the field manager that last wrote the spec: the API server
+// gives no other trace of who it was.
+func lastWriter(e *v1alpha1.ScoringEndpoint) string {
+	by, at := "unknown", time.Time{}
+	for _, m := range e.ManagedFields {
+		if m.Subresource == "" && m.Time != nil && m.Time.After(at) {
+			by, at = m.Manager, m.Time.Time
+		}
+	}
+	return by
+}
+
+// act hands an action to the engine and writes down what became of it.
+func (c *Controller) act(ctx context.Context, x *endpoint, a *v1alpha1.RolloutAction) error {
+	if rec := x.engine.Record(); a.Spec.RolloutUID != "" && rec.State.Attempt != nil && a.Spec.Rollout == rec.State.Attempt.ID {
+		var s v1alpha1.ScoringRollout
+		err := c.direct.Get(ctx, client.ObjectKey{Namespace: a.Namespace, Name: a.Spec.Rollout}, &s)
+		if err != nil || string(s.UID) != a.Spec.RolloutUID {
+			return c.answer(ctx, a, engine.ActionResult{Reason: string(rollout.WrongRollout), Message: fmt.Sprintf("rollout %q is another one now: spec.rolloutUID %s is not its uid", a.Spec.Rollout, a.Spec.RolloutUID)})
+		}
+	}
+	result, err := x.engine.Act(ctx, engine.ActionRequest{
+		ID: string(a.UID), Action: a.Spec.Action, Rollout: a.Spec.Rollout, Step: a.Spec.Step, Reason: a.Spec.Reason, By: a.Spec.By, OnBehalfOf: a.Spec.OnBehalfOf, EvidenceDigest: a.Spec.EvidenceDigest,
+	})
+	if err != nil {
+		return err
+	}
+	return c.answer(ctx, a, result)
+}

@@ -1,0 +1,123 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/engine"
+)
+
+// showEvery bounds how old the status that people see may be.
+const showEvery = 2 * time.Second
+
+// show writes what the engine says into the status, at every change and now and
+// then, until the context ends.
+func (c *Controller) show(ctx context.Context, x *endpoint) {
+	events, cancel := x.engine.Subscribe()
+	defer cancel()
+	tick := time.NewTicker(showEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-events:
+		case <-tick.C:
+		}
+		if err := c.showOnce(ctx, x); err != nil && ctx.Err() == nil {
+			c.cfg.Logger.Warn("showing the status failed", "endpoint", x.key.String(), "error", err)
+		}
+	}
+}
+
+func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
+	st := x.engine.Status()
+	st.Namespace = x.key.Namespace
+	var e v1alpha1.ScoringEndpoint
+	if err := c.api.Get(ctx, client.ObjectKey{Namespace: x.key.Namespace, Name: x.key.Name}, &e); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	next := e.DeepCopy()
+	fill(&next.Status, st, x.generation)
+	next.Status.Selector = stableSelector(x.engine.Record(), e.Name)
+	if !jsonEqual(&e.Status, &next.Status) {
+		// A merge patch of what is shown alone: the record has a writer of its own.
+		next.Status.Record = e.Status.Record
+		if err := c.api.Status().Patch(ctx, next, client.MergeFrom(&e)); err != nil {
+			return fmt.Errorf("showing the status of %q: %w", x.key, err)
+		}
+	}
+	rec := x.engine.Record()
+	if a := rec.State.Attempt; a != nil && a.Outcome == "" {
+		digest := ""
+		if st.Rollout != nil {
+			digest = st.Rollout.Evidence.Digest
+		}
+		return x.record.showRollout(ctx, &e, a, digest)
+	}
+	return nil
+}
+
+func stableSelector(rec engine.Record, name string) string {
+	if rec.State.Stable == nil {
+		return ""
+	}
+	return metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: selectorLabels(name, *rec.State.Stable)})
+}
+
+// fill turns what the engine says into the fields that kubectl shows.
+func fill(s *v1alpha1.ScoringEndpointStatus, st engine.Status, generation int64) {
+	s.ObservedGeneration = generation
+	s.Stable, s.Candidate, s.Previous = revisionView(st.Stable), revisionView(st.Candidate), revisionView(st.Previous)
+	s.Weight, s.WeightInForce, s.Shadow = percent(st.Weights.PlannedBP), percent(st.Weights.InForceBP), percent(st.Weights.ShadowBP)
+	s.Rollout, s.Step = "", ""
+	if st.Stable != nil {
+		s.Replicas = int32(st.Stable.ReadyReplicas)
+	}
+	if r := st.Rollout; r != nil {
+		s.Rollout, s.Step, s.Reason, s.Message = r.ID, r.StepName, r.Decision.Reason, r.Decision.Message
+	}
+	for _, c := range st.Conditions {
+		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: c.Type, Status: metav1.ConditionStatus(c.Status), Reason: reasonWord(c.Reason), Message: c.Message, ObservedGeneration: generation})
+	}
+	if raw, err := json.Marshal(st); err == nil {
+		s.View = &runtime.RawExtension{Raw: raw}
+	}
+}
+
+func reasonWord(s string) string {
+	if s == "" || len(validation.IsCIdentifier(s)) > 0 {
+		return "Unknown"
+	}
+	return s
+}
+
+func revisionView(r *engine.RevisionView) *v1alpha1.RevisionStatus {
+	if r == nil {
+		return nil
+	}
+	return &v1alpha1.RevisionStatus{Name: r.Name, Version: r.Version, Ready: r.Ready, ReadyReplicas: int32(r.ReadyReplicas), Restarts: int32(r.Restarts), Failure: r.Failure}
+}
+
+// refuse says in the status why a spec is refused.
+func (c *Controller) refuse(ctx context.Context, e *v1alpha1.ScoringEndpoint, why error) error {
+	before := e.DeepCopy()
+	meta.SetStatusCondition(&e.Status.Conditions, metav1.Condition{Type: "Accepted", Status: metav1.ConditionFalse, Reason: "InvalidDocument", Message: why.Error(), ObservedGeneration: e.Generation})
+	if jsonEqual(&before.Status, &e.Status) {
+		return nil
+	}
+	if err := c.api.Status().Patch(ctx, e, client.MergeFrom(before)); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("refusing the spec of %s/%s: %w", e.Namespace, e.Name, err)
+	}
+	return nil
+}
