@@ -11,8 +11,9 @@ import (
 // Istio has no weighted routing that remembers a client, so cookies do: who drew
 // the candidate keeps it for the whole rollout, who drew stable keeps it for one
 // step and then draws again with the chance (w2-w1)/(1-w1), so that the
-// candidate's share of clients becomes w2. Only the first draw is judged: it alone
-// has the weight of its epoch.
+// candidate's share of clients becomes w2. Only draws are judged, and of those only
+// the ones with the odds that the judge takes for the epoch: at the first weight
+// clients without a cookie, at later ones those that draw again.
 const (
 	stickyEpoch   = "sticky" // in the stamp: served, not judged
 	cookieSeconds = 7 * 24 * 3600
@@ -47,7 +48,7 @@ func (in RouteInput) cookies() []*networking.HTTPRoute {
 	stable.Match = in.holds(regexp.QuoteMeta(in.value(r.Stable)))
 	stable.Route = []*networking.HTTPRouteDestination{in.destination(r.Stable, stickyEpoch, wholeBP)}
 	redraw.Match = in.holds(regexp.QuoteMeta(r.Rollout+".stable.") + "[0-9]+")
-	redraw.Route = in.split(stickyEpoch, (r.WeightBP-in.BeforeBP)*wholeBP/(wholeBP-in.BeforeBP))
+	redraw.Route = in.split(fmt.Sprint(r.Epoch), (r.WeightBP-in.BeforeBP)*wholeBP/(wholeBP-in.BeforeBP))
 	return []*networking.HTTPRoute{candidate, stable, redraw}
 }
 

@@ -20,7 +20,7 @@ import (
 type Hub interface {
 	Mesh
 	// Watch begins to collect evidence of an endpoint; it replaces what was watched.
-	Watch(k Key, cfg observe.Config) engine.Source
+	Watch(k Key, cfg observe.Config) *observe.Collector
 	// Forget ends it.
 	Forget(k Key)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/observe/mesh"
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
@@ -55,9 +56,7 @@ const (
 )
 
 // Key names an endpoint in a cluster.
-type Key struct{ Namespace, Name string }
-
-func (k Key) String() string { return k.Namespace + "/" + k.Name }
+type Key = mesh.Key
 
 // selectorLabels never change for a revision: a Deployment's selector is immutable.
 func selectorLabels(endpoint string, r rollout.Revision) map[string]string {

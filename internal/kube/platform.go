@@ -27,8 +27,9 @@ type Mesh interface {
 	// InForce returns the last weight epoch of a rollout that the gateway's access
 	// log has shown, 0 before the first.
 	InForce(k Key, rollout string) uint32
-	// Arms says which revisions an epoch routes to, before it is routed.
-	Arms(k Key, epoch uint32, stable, candidate string)
+	// Arms says which revisions an epoch routes to, and whether requests are copied,
+	// before it is routed.
+	Arms(k Key, epoch uint32, stable, candidate string, shadow bool)
 	// Order replaces what the recorders of a revision are told.
 	Order(k Key, revision string, o wire.Order)
 }
@@ -141,7 +142,7 @@ func (p *platform) Apply(ctx context.Context, a rollout.Action) error {
 func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
 	was := p.routing
 	p.routing = r
-	p.mesh.Arms(p.key, r.Epoch, r.Stable, r.Candidate)
+	p.mesh.Arms(p.key, r.Epoch, r.Stable, r.Candidate, r.ShadowBP > 0)
 	p.orderAll(was)
 	if err := p.holdStable(ctx); err != nil {
 		return err

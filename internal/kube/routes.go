@@ -91,6 +91,9 @@ func (in RouteInput) direct(kind, value, revision string) *networking.HTTPRoute 
 func (in RouteInput) weighted() *networking.HTTPRoute {
 	r := in.Routing
 	h, epoch := in.route("weighted"), fmt.Sprint(r.Epoch)
+	if in.sticky() && in.BeforeBP > 0 {
+		epoch = stickyEpoch
+	}
 	weight := r.WeightBP
 	if r.Candidate == "" || r.HandOver {
 		weight = 0

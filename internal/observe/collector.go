@@ -42,6 +42,7 @@ type Event struct {
 	FellBack   bool          // the candidate failed and stable answered
 	ClientGone bool          // the client went away first
 	WeightBP   int           // the candidate's share that the arm was drawn with
+	Drawn      bool          // the router says that its arm was drawn by this epoch's coin
 	Keyed      bool          // routed by a sticky key: Key stands for it
 	Key        uint64        // hash of the sticky key
 	Bucket     int           // where the key fell, in basis points: the candidate's below WeightBP
@@ -107,6 +108,8 @@ type epoch struct {
 func (ep *epoch) drew(e *Event) bool {
 	info := &ep.ev.Info
 	switch {
+	case e.Drawn:
+		return true
 	case e.WeightBP != info.WeightBP:
 		return false
 	case info.KeptBP == 0:

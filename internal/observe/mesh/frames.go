@@ -1,0 +1,127 @@
+package mesh
+
+import (
+	"time"
+
+	"github.com/serin-dev/serin/internal/contract"
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/observe"
+	"github.com/serin-dev/serin/internal/observe/wire"
+)
+
+const (
+	// pairWait is how long one answer of a shadowed request waits for the other.
+	pairWait = 10 * time.Second
+	// mostWaiting bounds them; the oldest goes first, and is counted.
+	mostWaiting = 20_000
+)
+
+// half is the answer of a shadowed request that came first.
+type half struct {
+	frame wire.Frame
+	arm   judge.Arm
+	at    time.Time
+}
+
+// Take counts a recorder's batch. A batch that was heard before changes nothing;
+// it says whether the endpoint is known.
+func (h *Hub) Take(b *wire.Batch) bool {
+	e := h.endpoint(Key{b.Namespace, b.Endpoint})
+	if e == nil {
+		return false
+	}
+	now := h.clock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	src := source{b.Pod, b.Boot}
+	t, known := e.served[src]
+	if known && b.Seq <= t.seq {
+		return true
+	}
+	lost := b.Dropped - t.dropped
+	e.served[src] = tallies{revision: b.Revision, seq: b.Seq, dropped: b.Dropped, byEpoch: b.Served}
+	for i := range b.Frames {
+		e.frame(b.Revision, &b.Frames[i], now)
+	}
+	if len(b.Frames) > 0 && lost > 0 {
+		if arm, known := e.arm(b.Frames[0].Epoch, b.Revision); known {
+			e.collector.Lost(b.Frames[0].Epoch, arm, lost)
+		}
+	}
+	e.expire(now)
+	return true
+}
+
+// frame counts one answer. The caller holds mu.
+func (e *endpoint) frame(revision string, f *wire.Frame, now time.Time) {
+	arm, known := e.arm(f.Epoch, revision)
+	if !known {
+		return
+	}
+	event, answer := read(f, arm)
+	if !f.Shadow && !event.Failed && f.Status < 400 {
+		e.collector.Answered(&event, &answer)
+	}
+	if !e.arms[f.Epoch].shadow || f.ID == "" || !f.Shadow && arm != judge.Stable {
+		return
+	}
+	e.join(f, arm, now)
+}
+
+// join pairs stable's answer with the candidate's to the same request.
+func (e *endpoint) join(f *wire.Frame, arm judge.Arm, now time.Time) {
+	other := e.waiting[f.ID]
+	if other == nil || other.arm == arm {
+		if other == nil {
+			e.order = append(e.order, f.ID)
+		}
+		e.waiting[f.ID] = &half{*f, arm, now}
+		return
+	}
+	delete(e.waiting, f.ID)
+	stable, candidate := f, &other.frame
+	if arm == judge.Candidate {
+		stable, candidate = candidate, stable
+	}
+	s, sa := read(stable, judge.Stable)
+	k, ka := read(candidate, judge.Candidate)
+	e.collector.Paired(&s, &k, &sa, &ka)
+}
+
+// expire forgets answers that waited too long. Stable's answers in a weight step,
+// or beyond the share that is copied, have no other half and are no loss.
+func (e *endpoint) expire(now time.Time) {
+	gone := 0
+	for _, id := range e.order {
+		w := e.waiting[id]
+		if w != nil && now.Sub(w.at) < pairWait && len(e.order)-gone <= mostWaiting {
+			break
+		}
+		gone++
+		if w != nil {
+			if w.arm == judge.Candidate {
+				e.unpaired++
+			}
+			delete(e.waiting, id)
+		}
+	}
+	e.order = append(e.order[:0], e.order[gone:]...)
+}
+
+// read turns a frame into what the collector takes.
+func read(f *wire.Frame, arm judge.Arm) (observe.Event, contract.Answer) {
+	event := observe.Event{
+		Epoch: f.Epoch, Candidate: arm == judge.Candidate, Drawn: true, Status: f.Status, Failed: f.Failed, FellBack: f.FellBack,
+		Latency: time.Duration(f.MS * float64(time.Millisecond)), Meta: contract.Meta{Status: f.Status},
+	}
+	a := contract.Answer{
+		Kind: contract.Kind(f.Answer.Kind), Rows: f.Answer.Rows, Width: f.Answer.Width, Labels: f.Answer.Labels, NonFinite: f.Answer.NonFinite, Hash: f.Answer.Hash, Length: f.Answer.Length,
+	}
+	for _, v := range f.Answer.Scores {
+		a.Scores = append(a.Scores, float64(v))
+	}
+	if f.Failed || f.Status >= 400 {
+		a.Kind = contract.Error
+	}
+	return event, a
+}

@@ -1,0 +1,204 @@
+// Package mesh is where evidence comes from in a cluster: the access log of the
+// ingress gateway, the frames of the recorders beside the scorers, and the joining
+// of both. It also carries orders the other way. docs/adr/0005-cluster.md.
+package mesh
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/observe"
+	"github.com/serin-dev/serin/internal/observe/wire"
+)
+
+// Key names an endpoint in a cluster.
+type Key struct{ Namespace, Name string }
+
+func (k Key) String() string { return k.Namespace + "/" + k.Name }
+
+// arms are the revisions that an epoch routes to.
+type arms struct {
+	stable, candidate string
+	shadow            bool // answers of both are to be paired
+}
+
+// endpoint is what the hub knows of one endpoint.
+type endpoint struct {
+	collector *observe.Collector
+
+	mu       sync.Mutex
+	arms     map[uint32]arms
+	inForce  map[string]uint32 // rollout → last epoch seen at the gateway
+	waiting  map[string]*half  // request id → the answer that came first
+	order    []string          // of waiting, as they came
+	unpaired uint64
+	logged   map[tally]uint64 // by the gateway
+	served   map[source]tallies
+}
+
+// tally is a revision in an epoch.
+type tally struct {
+	revision string
+	epoch    uint32
+}
+
+// source is one life of a recorder.
+type source struct{ pod, boot string }
+
+// tallies are what one recorder served, and how far it has been heard.
+type tallies struct {
+	revision string
+	seq      uint64
+	dropped  uint64
+	byEpoch  map[uint32]uint64
+}
+
+// Hub collects for every endpoint of a controller. All methods are safe for any
+// number of goroutines.
+type Hub struct {
+	logger *slog.Logger
+	clock  func() time.Time
+
+	mu        sync.RWMutex
+	endpoints map[Key]*endpoint
+	orders    map[revisionKey]*channel
+	stray     uint64 // access-log entries that belong to no endpoint of ours
+	lost      uint64 // entries without a route: nobody's, and worth an alarm
+}
+
+type revisionKey struct {
+	Key
+	revision string
+}
+
+// NewHub makes a hub that watches nothing yet.
+func NewHub(logger *slog.Logger, clock func() time.Time) *Hub {
+	return &Hub{logger: logger, clock: clock, endpoints: map[Key]*endpoint{}, orders: map[revisionKey]*channel{}}
+}
+
+// Watch begins to collect evidence of an endpoint and returns the collector; it
+// replaces what was watched before.
+func (h *Hub) Watch(k Key, cfg observe.Config) *observe.Collector {
+	e := &endpoint{
+		collector: observe.New(cfg), arms: map[uint32]arms{}, inForce: map[string]uint32{}, waiting: map[string]*half{},
+		logged: map[tally]uint64{}, served: map[source]tallies{},
+	}
+	h.mu.Lock()
+	old := h.endpoints[k]
+	h.endpoints[k] = e
+	h.mu.Unlock()
+	if old != nil {
+		old.collector.Close()
+	}
+	return e.collector
+}
+
+// Forget ends the collecting of an endpoint, and its orders.
+func (h *Hub) Forget(k Key) {
+	h.mu.Lock()
+	e := h.endpoints[k]
+	delete(h.endpoints, k)
+	for rk, c := range h.orders {
+		if rk.Key == k {
+			c.close()
+			delete(h.orders, rk)
+		}
+	}
+	h.mu.Unlock()
+	if e != nil {
+		e.collector.Close()
+	}
+}
+
+func (h *Hub) endpoint(k Key) *endpoint {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.endpoints[k]
+}
+
+// Arms says which revisions an epoch routes to, and whether stable's requests are
+// copied to the candidate, before it is routed.
+func (h *Hub) Arms(k Key, epoch uint32, stable, candidate string, shadow bool) {
+	if e := h.endpoint(k); e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.arms[epoch] = arms{stable, candidate, shadow}
+	}
+}
+
+// InForce returns the last epoch of a rollout that the gateway was seen to use.
+func (h *Hub) InForce(k Key, rollout string) uint32 {
+	e := h.endpoint(k)
+	if e == nil {
+		return 0
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.inForce[rollout]
+}
+
+// arm says which arm a revision was in an epoch. The caller holds mu.
+func (e *endpoint) arm(epoch uint32, revision string) (judge.Arm, bool) {
+	a, known := e.arms[epoch]
+	switch {
+	case known && revision == a.stable:
+		return judge.Stable, true
+	case known && revision == a.candidate:
+		return judge.Candidate, true
+	}
+	return judge.Stable, false
+}
+
+// Losses are what could not be joined or was not heard of.
+type Losses struct {
+	Stray, Lost, Unpaired uint64
+	// Gap is the greatest share by which recorders' own counts and the gateway's
+	// differ, over revisions and epochs with at least 100 requests.
+	Gap float64
+}
+
+const gapLeast = 100
+
+// Losses returns what is missing of an endpoint's evidence.
+func (h *Hub) Losses(k Key) Losses {
+	h.mu.RLock()
+	out := Losses{Stray: h.stray, Lost: h.lost}
+	h.mu.RUnlock()
+	e := h.endpoint(k)
+	if e == nil {
+		return out
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out.Unpaired = e.unpaired
+	said := map[tally]uint64{}
+	for _, t := range e.served {
+		for epoch, n := range t.byEpoch {
+			said[tally{t.revision, epoch}] += n
+		}
+	}
+	for t, n := range said {
+		if logged := e.logged[t]; n >= gapLeast && logged < n {
+			out.Gap = max(out.Gap, float64(n-logged)/float64(n))
+		}
+	}
+	return out
+}
+
+// Order replaces what the recorders of a revision are told; they hear at once.
+func (h *Hub) Order(k Key, revision string, o wire.Order) {
+	h.channel(revisionKey{k, revision}).set(o)
+}
+
+func (h *Hub) channel(k revisionKey) *channel {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.orders[k]
+	if c == nil {
+		c = newChannel()
+		h.orders[k] = c
+	}
+	return c
+}

@@ -1,0 +1,46 @@
+package mesh
+
+import (
+	"sync"
+
+	"github.com/serin-dev/serin/internal/observe/wire"
+)
+
+// channel is the present order of a revision and those who listen to it. A new
+// order replaces the old one; a listener that is slow hears the last one only.
+type channel struct {
+	mu     sync.Mutex
+	order  *wire.Order
+	change chan struct{} // closed and replaced at every change
+	closed bool
+}
+
+func newChannel() *channel { return &channel{change: make(chan struct{})} }
+
+func (c *channel) set(o wire.Order) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.order != nil && o.Seq < c.order.Seq {
+		return
+	}
+	c.order = &o
+	close(c.change)
+	c.change = make(chan struct{})
+}
+
+func (c *channel) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		close(c.change)
+	}
+}
+
+// now returns the present order, nil before the first, and what is closed when
+// there is another; open is false when there will be none.
+func (c *channel) now() (o *wire.Order, change <-chan struct{}, open bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.order, c.change, !c.closed
+}
