@@ -17,7 +17,8 @@ const (
 	tickEvery = 200 * time.Millisecond
 	// wakeLeast bounds how often candidate failures wake the loop.
 	wakeLeast = 5 * time.Millisecond
-	// evidenceEvery is how much evidence a crash may cost, but for one tick.
+	// evidenceEvery is how much evidence a crash may cost, but for one tick, if the
+	// configuration does not say.
 	evidenceEvery = 500 * time.Millisecond
 	// applyTimeout bounds one action of the platform.
 	applyTimeout = 30 * time.Second
@@ -34,6 +35,8 @@ type Config struct {
 	Clock    func() time.Time
 	// Lag is how long after a verdict traffic has left the candidate (measured).
 	Lag time.Duration
+	// EvidenceEvery is how much evidence a crash may cost; default half a second.
+	EvidenceEvery time.Duration
 }
 
 // Wish is what the document asks for.
@@ -80,6 +83,9 @@ type Engine struct {
 func Open(ctx context.Context, cfg Config) (*Engine, bool, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.EvidenceEvery <= 0 {
+		cfg.EvidenceEvery = evidenceEvery
 	}
 	e := &Engine{cfg: cfg, logger: cfg.Logger, wake: make(chan struct{}, 1), watchers: map[chan Event]struct{}{}}
 	rec, found, err := cfg.Recorder.Load(ctx, cfg.Endpoint)

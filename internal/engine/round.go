@@ -105,7 +105,7 @@ func (e *Engine) record(ctx context.Context, rec Record, with Additions, d rollo
 // A clock that was set back must not put this off.
 func (e *Engine) stale(rec Record) bool {
 	age := e.cfg.Clock().Sub(e.saved.at)
-	if age >= 0 && age < evidenceEvery {
+	if age >= 0 && age < e.cfg.EvidenceEvery {
 		return false
 	}
 	a := rec.State.Attempt

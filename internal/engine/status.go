@@ -24,12 +24,15 @@ type Status struct {
 
 // RevisionView is one revision as it is now.
 type RevisionView struct {
-	Name     string `json:"name"`
-	Version  string `json:"version"`
-	Digest   string `json:"digest"`
-	Ready    bool   `json:"ready"`
-	Restarts int    `json:"restarts"`
-	Failure  string `json:"failure,omitempty"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Digest  string `json:"digest"`
+	Ready   bool   `json:"ready"`
+	// ReadyReplicas of WantReplicas scorers are ready.
+	ReadyReplicas int    `json:"readyReplicas"`
+	WantReplicas  int    `json:"wantReplicas"`
+	Restarts      int    `json:"restarts"`
+	Failure       string `json:"failure,omitempty"`
 }
 
 // Weights are the candidate's shares in basis points: as planned, and as in force.

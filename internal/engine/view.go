@@ -54,7 +54,7 @@ func (e *Engine) revision(r *rollout.Revision) *RevisionView {
 		return nil
 	}
 	o := e.observed.Revisions[r.Name]
-	return &RevisionView{Name: r.Name, Version: r.Version, Digest: r.Digest, Ready: o.Ready, Restarts: o.Restarts, Failure: o.Failure}
+	return &RevisionView{Name: r.Name, Version: r.Version, Digest: r.Digest, Ready: o.Ready, ReadyReplicas: o.ReadyReplicas, WantReplicas: o.WantReplicas, Restarts: o.Restarts, Failure: o.Failure}
 }
 
 func (e *Engine) rollout(a *rollout.Attempt) *RolloutView {

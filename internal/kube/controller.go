@@ -83,7 +83,7 @@ func (c *Controller) get(k Key) *endpoint {
 // reconcileEndpoint keeps one engine running for each endpoint and tells it what
 // changed.
 func (c *Controller) reconcileEndpoint(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	k := Key{req.Namespace, req.Name}
+	k := Key{Namespace: req.Namespace, Name: req.Name}
 	var e v1alpha1.ScoringEndpoint
 	if err := c.api.Get(ctx, req.NamespacedName, &e); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -115,7 +115,7 @@ func (c *Controller) reconcileEndpoint(ctx context.Context, req reconcile.Reques
 // ensure opens the endpoint if it does not run, and hands it the present spec. A
 // spec that is refused changes nothing: what runs goes on, and the status says why.
 func (c *Controller) ensure(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*endpoint, error) {
-	k := Key{e.Namespace, e.Name}
+	k := Key{Namespace: e.Namespace, Name: e.Name}
 	r, text, refused := resolve(e)
 	x := c.get(k)
 	if refused != nil {
@@ -151,7 +151,7 @@ func (c *Controller) drop(k Key) {
 // finish brings the traffic to stable, then lets the endpoint go: what it owns is
 // removed with it.
 func (c *Controller) finish(ctx context.Context, e *v1alpha1.ScoringEndpoint) error {
-	k := Key{e.Namespace, e.Name}
+	k := Key{Namespace: e.Namespace, Name: e.Name}
 	if x := c.get(k); x != nil {
 		rec := x.engine.Record()
 		c.drop(k)
@@ -183,7 +183,7 @@ func (c *Controller) reconcileAction(ctx context.Context, req reconcile.Request)
 	if err := c.guarded(ctx); err != nil {
 		return reconcile.Result{}, c.answer(ctx, &a, engine.ActionResult{Reason: "NoAdmissionPolicy", Message: err.Error()})
 	}
-	x := c.get(Key{a.Namespace, a.Spec.Endpoint})
+	x := c.get(Key{Namespace: a.Namespace, Name: a.Spec.Endpoint})
 	if x == nil {
 		return c.withoutEndpoint(ctx, &a)
 	}

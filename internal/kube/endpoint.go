@@ -20,7 +20,7 @@ import (
 type Hub interface {
 	Mesh
 	// Watch begins to collect evidence of an endpoint; it replaces what was watched.
-	Watch(k Key, cfg observe.Config) *observe.Collector
+	Watch(k Key, c observe.Contract) (*observe.Source, error)
 	// Forget ends it.
 	Forget(k Key)
 }
@@ -39,6 +39,7 @@ type endpoint struct {
 	engine   *engine.Engine
 	platform *platform
 	record   *record
+	source   *observe.Source
 	cancel   context.CancelFunc
 	done     chan struct{}
 
@@ -63,32 +64,21 @@ func resolve(e *v1alpha1.ScoringEndpoint) (spec.Resolved, []byte, error) {
 	return r, text, err
 }
 
-func observeConfig(r spec.Resolved) (observe.Config, error) {
-	x, err := contract.New(contract.Protocol(r.Contract.Protocol), r.Contract.JSONPath)
-	if err != nil {
-		return observe.Config{}, fmt.Errorf("reading spec.contract: %w", err)
-	}
-	cfg := observe.Config{Extractor: x}
-	for _, c := range r.Policy.Cutoffs {
-		cfg.Cutoffs = append(cfg.Cutoffs, c.Value)
-	}
-	if a := r.Policy.Agreement; a != nil {
-		cfg.Tolerance = a.Tolerance
-	}
-	return cfg, nil
+func contractOf(r spec.Resolved) observe.Contract {
+	return observe.Contract{Protocol: contract.Protocol(r.Contract.Protocol), JSONPath: r.Contract.JSONPath}
 }
 
 // open starts the engine of an endpoint from its record.
 func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r spec.Resolved, text []byte) (*endpoint, error) {
-	k := Key{e.Namespace, e.Name}
-	cfg, err := observeConfig(r)
+	k := Key{Namespace: e.Namespace, Name: e.Name}
+	source, err := c.hub.Watch(k, contractOf(r))
 	if err != nil {
 		return nil, err
 	}
-	x := &endpoint{key: k, platform: newPlatform(k, c.cfg, c.api, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
+	x := &endpoint{key: k, source: source, platform: newPlatform(k, c.cfg, c.api, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
 	x.platform.set(ownerOf(e), r)
 	eng, found, err := engine.Open(ctx, engine.Config{
-		Endpoint: e.Name, Platform: x.platform, Source: c.hub.Watch(k, cfg), Recorder: x.record, Logger: c.cfg.Logger.With("endpoint", k.String()),
+		Endpoint: e.Name, Platform: x.platform, Source: source, Recorder: x.record, Logger: c.cfg.Logger.With("endpoint", k.String()),
 		Clock: c.cfg.Clock, Lag: reaction, EvidenceEvery: evidenceEvery,
 	})
 	if err != nil {
@@ -142,6 +132,7 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 		return err
 	}
 	x.platform.set(ownerOf(e), r)
+	x.source.SetContract(contractOf(r))
 	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
 		return err
 	}

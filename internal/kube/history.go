@@ -20,12 +20,31 @@ import (
 // rolloutsKept is how many ended ScoringRollouts an endpoint keeps.
 const rolloutsKept = 10
 
-// SaveRollout files the record of a rollout that ended in its ScoringRollout.
-func (r *record) SaveRollout(ctx context.Context, _ string, ended engine.RolloutRecord) error {
+// file writes rollouts that ended into their ScoringRollouts. What is written
+// leaves the record with the next Save; written twice it is the same.
+func (r *record) file(ctx context.Context) error {
+	r.mu.Lock()
+	waiting := slices.Clone(r.have.Ended)
+	r.mu.Unlock()
+	if len(waiting) == 0 {
+		return nil
+	}
 	e, err := r.object(ctx)
 	if err != nil {
 		return err
 	}
+	for i := range waiting {
+		if err := r.fileOne(ctx, e, &waiting[i]); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	r.have.Ended = r.have.Ended[len(waiting):]
+	r.mu.Unlock()
+	return r.prune(ctx)
+}
+
+func (r *record) fileOne(ctx context.Context, e *v1alpha1.ScoringEndpoint, ended *engine.RolloutRecord) error {
 	raw, err := json.Marshal(ended)
 	if err != nil {
 		return fmt.Errorf("filing rollout %q: %w", ended.ID, err)
@@ -40,7 +59,7 @@ func (r *record) SaveRollout(ctx context.Context, _ string, ended engine.Rollout
 	if err := r.api.Status().Update(ctx, obj, client.FieldOwner(FieldManager)); err != nil {
 		return fmt.Errorf("filing rollout %q: %w", ended.ID, err)
 	}
-	return r.prune(ctx)
+	return nil
 }
 
 // showRollout keeps the ScoringRollout of a running attempt up to date.

@@ -87,7 +87,7 @@ func parseRouteName(s string) (k Key, kind string, ok bool) {
 	if len(parts) != 4 || parts[0] != "serin" || parts[1] == "" || parts[2] == "" {
 		return Key{}, "", false
 	}
-	return Key{parts[1], parts[2]}, parts[3], true
+	return Key{Namespace: parts[1], Name: parts[2]}, parts[3], true
 }
 
 func scorerPort(s v1alpha1.Scorer) int32 {

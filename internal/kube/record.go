@@ -14,6 +14,7 @@ import (
 	"github.com/serin-dev/serin/api/v1alpha1"
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 const (
@@ -30,10 +31,17 @@ var errFenced = errors.New("another controller has written the record; this one 
 
 // saved is the text of status.record: all of it, or nothing.
 type saved struct {
-	Record   engine.Record          `json:"record"`
-	Evidence judge.Evidence         `json:"evidence"`
-	Audit    []engine.Entry         `json:"audit,omitempty"`
-	Ended    []engine.RolloutRecord `json:"-"`
+	Record   engine.Record  `json:"record"`
+	Evidence judge.Evidence `json:"evidence"`
+	Audit    []entry        `json:"audit,omitempty"`
+	// Ended rollouts wait here until they are filed in their ScoringRollouts.
+	Ended []engine.RolloutRecord `json:"ended,omitempty"`
+}
+
+// entry is an audit line with what it stood on.
+type entry struct {
+	engine.Entry
+	Judged *engine.Judgement `json:"judged,omitempty"`
 }
 
 // record keeps the record of one endpoint in its status.
@@ -80,18 +88,30 @@ func (r *record) Load(ctx context.Context, _ string) (engine.Record, bool, error
 	return rec, true, nil
 }
 
-// Save writes state, evidence and audit entries in one piece.
-func (r *record) Save(ctx context.Context, rec engine.Record, entries ...engine.Entry) error {
+// Save writes the record and what comes with it in one piece. Rollouts that ended
+// are filed in objects of their own afterwards; until that is done they stay here.
+func (r *record) Save(ctx context.Context, rec engine.Record, with engine.Additions) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := saved{Record: rec, Evidence: rec.Evidence, Audit: append(slices.Clone(r.have.Audit), entries...)}
+	next := saved{Record: rec, Evidence: rec.Evidence, Audit: slices.Clone(r.have.Audit), Ended: slices.Clone(r.have.Ended)}
+	for _, e := range with.Entries {
+		next.Audit = append(next.Audit, entry{e, e.Judged})
+	}
+	for _, ended := range with.Ended {
+		for _, e := range next.Audit {
+			if e.Judged != nil && e.Rollout == ended.ID {
+				ended.Decisions = append(ended.Decisions, *e.Judged)
+			}
+		}
+		next.Ended = append(next.Ended, ended)
+	}
 	next.Audit = next.Audit[max(0, len(next.Audit)-auditKept):]
+	for i := range next.Audit { // judgements of rollouts that ended are with them
+		if rec.State.Attempt == nil || next.Audit[i].Rollout != rec.State.Attempt.ID || rec.State.Attempt.Outcome != rollout.Running {
+			next.Audit[i].Judged = nil
+		}
+	}
 	return r.write(ctx, next)
-}
-
-// SaveEvidence writes the evidence; in a cluster it costs as much as all.
-func (r *record) SaveEvidence(ctx context.Context, rec engine.Record) error {
-	return r.Save(ctx, rec)
 }
 
 // write replaces status.record if it is still what we last knew.
@@ -124,7 +144,11 @@ func (r *record) write(ctx context.Context, next saved) error {
 func (r *record) Audit(_ context.Context, _ string, limit int) ([]engine.Entry, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := slices.Clone(r.have.Audit)
-	slices.Reverse(out)
-	return out[:min(limit, len(out))], nil
+	var out []engine.Entry
+	for _, e := range slices.Backward(r.have.Audit) {
+		if len(out) < limit {
+			out = append(out, e.Entry)
+		}
+	}
+	return out, nil
 }

@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files; read the difference before you commit it")
 
 var (
-	testKey   = Key{"abtesting", "safe-driver"}
+	testKey   = Key{Namespace: "abtesting", Name: "safe-driver"}
 	testOwner = metav1.OwnerReference{APIVersion: "serin.dev/v1alpha1", Kind: "ScoringEndpoint", Name: "safe-driver", UID: "u1", Controller: new(true)}
 	r1        = rollout.Revision{Name: "safe-driver-r1", Number: 1, Digest: "d1", Version: "1"}
 	r2        = rollout.Revision{Name: "safe-driver-r2", Number: 2, Digest: "d2", Version: "2.0+exp"}

@@ -57,6 +57,9 @@ func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 			return fmt.Errorf("showing the status of %q: %w", x.key, err)
 		}
 	}
+	if err := x.record.file(ctx); err != nil {
+		return err
+	}
 	rec := x.engine.Record()
 	if a := rec.State.Attempt; a != nil && a.Outcome == "" {
 		digest := ""

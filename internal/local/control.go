@@ -52,7 +52,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 		return result, err
 	}
 	e.notifier.Set(receivers(r))
-	e.source.setContract(r.Contract)
+	e.source.SetContract(contractOf(r))
 	e.text, e.document, e.resolved = text, doc, r
 	e.engine.Settle(ctx) // who waits for the rollout next must find it
 	return result, nil

@@ -16,8 +16,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/notify"
+	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/proxy"
 	"github.com/serin-dev/serin/internal/spec"
 )
@@ -89,7 +91,7 @@ type Endpoint struct {
 	gateway  *proxy.Gateway
 	tap      *tap
 	notifier *notify.Notifier
-	source   *source
+	source   *observe.Source
 	stopped  chan struct{} // closed by Delete
 	stopOnce sync.Once
 	started  string // the document that serve was started with
@@ -141,7 +143,7 @@ func (e *Endpoint) build(ctx context.Context, started []byte) error {
 	e.notifier = notify.New(notify.Config{Endpoint: e.name, Namespace: e.resolved.Namespace, Logger: e.logger})
 	e.notifier.Set(receivers(e.resolved))
 	var err error
-	if e.source, err = newSource(e.tap, e.resolved.Contract); err != nil {
+	if e.source, err = observe.NewSource(contractOf(e.resolved), e.tap.collector.Store); err != nil {
 		return err
 	}
 	eng, found, err := engine.Open(ctx, engine.Config{Endpoint: e.name, Platform: e.platform, Source: e.source, Recorder: e.store, Logger: e.logger, Lag: reaction})
@@ -307,7 +309,7 @@ func (e *Endpoint) Close() {
 		e.platform.close()
 	}
 	if e.source != nil {
-		e.source.close()
+		e.source.Close()
 	}
 	if e.notifier != nil {
 		e.notifier.Close()
@@ -332,4 +334,8 @@ func receivers(r spec.Resolved) []notify.Receiver {
 		out = append(out, notify.Receiver{URL: n.URL, Format: n.Format})
 	}
 	return out
+}
+
+func contractOf(r spec.Resolved) observe.Contract {
+	return observe.Contract{Protocol: contract.Protocol(r.Contract.Protocol), JSONPath: r.Contract.JSONPath}
 }

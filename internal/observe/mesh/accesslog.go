@@ -110,7 +110,7 @@ func (e *endpoint) log(s stamp, event *observe.Event) {
 	e.mu.Unlock()
 	if known {
 		event.Candidate = arm == judge.Candidate
-		e.collector.Counted(event)
+		e.collector.Load().Counted(event)
 	}
 }
 

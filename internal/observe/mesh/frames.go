@@ -45,7 +45,7 @@ func (h *Hub) Take(b *wire.Batch) bool {
 	}
 	if len(b.Frames) > 0 && lost > 0 {
 		if arm, known := e.arm(b.Frames[0].Epoch, b.Revision); known {
-			e.collector.Lost(b.Frames[0].Epoch, arm, lost)
+			e.collector.Load().Lost(b.Frames[0].Epoch, arm, lost)
 		}
 	}
 	e.expire(now)
@@ -60,7 +60,7 @@ func (e *endpoint) frame(revision string, f *wire.Frame, now time.Time) {
 	}
 	event, answer := read(f, arm)
 	if !f.Shadow && !event.Failed && f.Status < 400 {
-		e.collector.Answered(&event, &answer)
+		e.collector.Load().Answered(&event, &answer)
 	}
 	if !e.arms[f.Epoch].shadow || f.ID == "" || !f.Shadow && arm != judge.Stable {
 		return
@@ -85,7 +85,7 @@ func (e *endpoint) join(f *wire.Frame, arm judge.Arm, now time.Time) {
 	}
 	s, sa := read(stable, judge.Stable)
 	k, ka := read(candidate, judge.Candidate)
-	e.collector.Paired(&s, &k, &sa, &ka)
+	e.collector.Load().Paired(&s, &k, &sa, &ka)
 }
 
 // expire forgets answers that waited too long. Stable's answers in a weight step,

@@ -4,8 +4,10 @@
 package mesh
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/serin-dev/serin/internal/judge"
@@ -26,7 +28,8 @@ type arms struct {
 
 // endpoint is what the hub knows of one endpoint.
 type endpoint struct {
-	collector *observe.Collector
+	collector atomic.Pointer[observe.Collector]
+	source    *observe.Source
 
 	mu       sync.Mutex
 	arms     map[uint32]arms
@@ -78,21 +81,22 @@ func NewHub(logger *slog.Logger, clock func() time.Time) *Hub {
 	return &Hub{logger: logger, clock: clock, endpoints: map[Key]*endpoint{}, orders: map[revisionKey]*channel{}}
 }
 
-// Watch begins to collect evidence of an endpoint and returns the collector; it
+// Watch begins to collect evidence of an endpoint and returns its source; it
 // replaces what was watched before.
-func (h *Hub) Watch(k Key, cfg observe.Config) *observe.Collector {
-	e := &endpoint{
-		collector: observe.New(cfg), arms: map[uint32]arms{}, inForce: map[string]uint32{}, waiting: map[string]*half{},
-		logged: map[tally]uint64{}, served: map[source]tallies{},
+func (h *Hub) Watch(k Key, c observe.Contract) (*observe.Source, error) {
+	e := &endpoint{arms: map[uint32]arms{}, inForce: map[string]uint32{}, waiting: map[string]*half{}, logged: map[tally]uint64{}, served: map[source]tallies{}}
+	var err error
+	if e.source, err = observe.NewSource(c, e.collector.Store); err != nil {
+		return nil, fmt.Errorf("watching %q: %w", k, err)
 	}
 	h.mu.Lock()
 	old := h.endpoints[k]
 	h.endpoints[k] = e
 	h.mu.Unlock()
 	if old != nil {
-		old.collector.Close()
+		old.source.Close()
 	}
-	return e.collector
+	return e.source, nil
 }
 
 // Forget ends the collecting of an endpoint, and its orders.
@@ -108,7 +112,7 @@ func (h *Hub) Forget(k Key) {
 	}
 	h.mu.Unlock()
 	if e != nil {
-		e.collector.Close()
+		e.source.Close()
 	}
 }
 

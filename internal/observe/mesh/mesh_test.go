@@ -27,11 +27,17 @@ import (
 
 var key = Key{"abtesting", "safe-driver"}
 
-func testHub(t *testing.T) (*Hub, *observe.Collector, *time.Time) {
+func testHub(t *testing.T) (*Hub, *observe.Source, *time.Time) {
 	t.Helper()
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	h := NewHub(slog.New(slog.DiscardHandler), func() time.Time { return now })
-	c := h.Watch(key, observe.Config{Tolerance: .01})
+	c, err := h.Watch(key, observe.Contract{Protocol: contract.Auto})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Configure(judge.Policy{Agreement: &judge.AgreementMargin{Tolerance: .01}}, 0); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { h.Forget(key) })
 	c.Begin(judge.EpochInfo{ID: 4, ShadowBP: 10000})
 	c.Begin(judge.EpochInfo{ID: 5, Step: 1, WeightBP: 1000})
@@ -55,7 +61,7 @@ func entry(route, stamp string, status uint32, change ...func(*data.HTTPAccessLo
 	return e
 }
 
-func epochOf(t *testing.T, c *observe.Collector, id uint32) *judge.EpochEvidence {
+func epochOf(t *testing.T, c *observe.Source, id uint32) *judge.EpochEvidence {
 	t.Helper()
 	s := c.Snapshot()
 	for i := range s.Epochs {

@@ -1,4 +1,4 @@
-package local
+package observe
 
 import (
 	"fmt"
@@ -9,39 +9,45 @@ import (
 
 	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/judge"
-	"github.com/serin-dev/serin/internal/observe"
-	"github.com/serin-dev/serin/internal/spec"
 )
 
-// source counts what the gateway saw. What is counted is frozen with each
-// rollout's policy, like the policy itself: a document that is applied meanwhile
-// changes it for the next one.
-type source struct {
-	tap *tap
+// Source counts what was seen of one endpoint, over all its rollouts. What is
+// counted is frozen with each rollout's policy, like the policy itself: a document
+// that is applied meanwhile changes it for the next one.
+type Source struct {
+	swap func(*Collector) // gives a new collector what happens from now on
 
 	mu       sync.Mutex
-	contract spec.Contract // of the document, for the next rollout
+	contract Contract // of the document, for the next rollout
 	counts   counting
-	present  *observe.Collector
-	past     *observe.Collector // the one before: its late answers count too
-	kept     judge.Evidence     // of those before that
+	present  *Collector
+	past     *Collector     // the one before: its late answers count too
+	kept     judge.Evidence // of those before that
 	epochs   map[uint32]judge.EpochInfo
+}
+
+// Contract says how answers are read.
+type Contract struct {
+	Protocol contract.Protocol
+	JSONPath string
 }
 
 // counting is what a collector was made for.
 type counting struct {
-	contract  spec.Contract
+	contract  Contract
 	cutoffs   []float64
 	tolerance float64
 }
 
-func newSource(t *tap, c spec.Contract) (*source, error) {
-	s := &source{tap: t, contract: c, epochs: map[uint32]judge.EpochInfo{}}
+// NewSource makes one; swap is called with every collector that takes over, the
+// first included.
+func NewSource(c Contract, swap func(*Collector)) (*Source, error) {
+	s := &Source{swap: swap, contract: c, epochs: map[uint32]judge.EpochInfo{}}
 	return s, s.Configure(judge.Policy{}, 0)
 }
 
-// setContract says how answers are read from the next rollout on.
-func (s *source) setContract(c spec.Contract) {
+// SetContract says how answers are read from the next rollout on.
+func (s *Source) SetContract(c Contract) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.contract = c
@@ -49,7 +55,7 @@ func (s *source) setContract(c spec.Contract) {
 
 // Configure counts from now on what this policy needs, and forgets old epochs: a
 // process that lives long must not gather them for ever.
-func (s *source) Configure(p judge.Policy, since uint32) error {
+func (s *Source) Configure(p judge.Policy, since uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	want := counting{contract: s.contract}
@@ -64,15 +70,15 @@ func (s *source) Configure(p judge.Policy, since uint32) error {
 	if s.present != nil && len(s.epochs) == before && reflect.DeepEqual(want, s.counts) {
 		return nil
 	}
-	extractor, err := contract.New(contract.Protocol(want.contract.Protocol), want.contract.JSONPath)
+	extractor, err := contract.New(want.contract.Protocol, want.contract.JSONPath)
 	if err != nil {
 		return fmt.Errorf("reading spec.contract: %w", err)
 	}
-	next := observe.New(observe.Config{Extractor: extractor, Cutoffs: want.cutoffs, Tolerance: want.tolerance})
+	next := New(Config{Extractor: extractor, Cutoffs: want.cutoffs, Tolerance: want.tolerance})
 	for _, id := range slices.Sorted(maps.Keys(s.epochs)) {
 		next.Begin(s.epochs[id])
 	}
-	s.tap.collector.Store(next)
+	s.swap(next)
 	if s.past != nil {
 		s.kept = s.kept.Merge(s.past.Snapshot())
 	}
@@ -85,7 +91,7 @@ func (s *source) Configure(p judge.Policy, since uint32) error {
 }
 
 // Begin opens an epoch.
-func (s *source) Begin(e judge.EpochInfo) {
+func (s *Source) Begin(e judge.EpochInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.epochs[e.ID] = e
@@ -93,7 +99,7 @@ func (s *source) Begin(e judge.EpochInfo) {
 }
 
 // Snapshot returns all counts since this process began.
-func (s *source) Snapshot() judge.Evidence {
+func (s *Source) Snapshot() judge.Evidence {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := s.kept.Merge(s.present.Snapshot())
@@ -104,14 +110,14 @@ func (s *source) Snapshot() judge.Evidence {
 }
 
 // Notify receives when a candidate failed.
-func (s *source) Notify() <-chan struct{} {
+func (s *Source) Notify() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.present.Notify()
 }
 
-// close counts what waits and ends the workers.
-func (s *source) close() {
+// Close counts what waits and ends the workers.
+func (s *Source) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.present.Close()
