@@ -4,9 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/proxy"
-	"github.com/serin-dev/serin/internal/spec"
 )
 
 // scores tells the tap of n answers of stable with one score.
@@ -20,11 +21,11 @@ func scores(t *tap, epoch uint32, score string, n int) {
 // rollout count from the next one on, and nothing that was counted is lost.
 func TestSourceCountsForThePolicyOfTheRollout(t *testing.T) {
 	tap := &tap{}
-	s, err := newSource(tap, spec.Contract{Protocol: "Auto"})
+	s, err := observe.NewSource(observe.Contract{Protocol: contract.Auto}, tap.collector.Store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.close)
+	t.Cleanup(s.Close)
 	configure := func(since uint32, cutoffs ...float64) {
 		t.Helper()
 		var p judge.Policy
