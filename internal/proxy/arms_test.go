@@ -58,6 +58,7 @@ func TestSlowUploadIsNobodysFault(t *testing.T) {
 	for ; time.Since(begun) < limit+100*time.Millisecond; others++ {
 		ask(t, url)
 	}
+	tap.await(t, "the others' exchanges", func() bool { return tap.primaries() == others })
 	whole := time.Now()
 	client.send("y")
 	if resp, body := client.answer("POST"); body != "r2:xy" || resp.Header.Get("x-serin-fallback") != "" {

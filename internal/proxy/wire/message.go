@@ -1,6 +1,9 @@
 package wire
 
-import "bytes"
+import (
+	"bytes"
+	"net/netip"
+)
 
 // Request is the head of a request.
 type Request struct {
@@ -86,7 +89,7 @@ func (r *Request) target() error {
 		if i < 0 {
 			i = len(rest)
 		}
-		if r.Authority = rest[:i]; i == 0 || !validHost(r.Authority) {
+		if r.Authority = rest[:i]; !validAuthority(r.Authority) {
 			return ErrHost
 		}
 		switch r.Target = rest[i:]; {
@@ -149,6 +152,29 @@ func validHost(h []byte) bool {
 		}
 	}
 	return true
+}
+
+// validAuthority takes a name or an address in brackets, and maybe a port: all that an absolute target needs.
+func validAuthority(a []byte) bool {
+	name, port := a, []byte(nil)
+	if i := bytes.LastIndexByte(a, ':'); i > bytes.IndexByte(a, ']') {
+		name, port = a[:i], a[i+1:]
+	}
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	if len(name) > 2 && name[0] == '[' && name[len(name)-1] == ']' {
+		addr, err := netip.ParseAddr(string(name[1 : len(name)-1]))
+		return err == nil && addr.Is6() && !addr.Is4In6() && addr.Zone() == ""
+	}
+	for _, c := range name {
+		if class[c]&host == 0 || bytes.IndexByte([]byte("!$%&'()*+,;=:[]~"), c) >= 0 {
+			return false
+		}
+	}
+	return len(name) > 0
 }
 
 // Response is the head of an answer.

@@ -47,6 +47,11 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		"a Host with userinfo":         {"POST / HTTP/1.1\r\nHost: a@b\r\n\r\n", ErrHost},
 		"an absolute target, two more": {"POST http://b/ HTTP/1.1\r\n" + host + host + "\r\n", ErrHost},
 		"an absolute target, userinfo": {"POST http://u@b/ HTTP/1.1\r\n" + host + "\r\n", ErrHost},
+		"an absolute target, escaped":  {"POST http://b% HTTP/1.1\r\n" + host + "\r\n", ErrHost},
+		"an absolute target, no port":  {"POST http://b:x/ HTTP/1.1\r\n" + host + "\r\n", ErrHost},
+		"an absolute target, brackets": {"POST http://[b/ HTTP/1.1\r\n" + host + "\r\n", ErrHost},
+		"an absolute target, IPv6":     {"POST http://[:::]/ HTTP/1.1\r\n" + host + "\r\n", ErrHost},
+		"an absolute target, no host":  {"POST http://:80/ HTTP/1.1\r\n" + host + "\r\n", ErrHost},
 		"another scheme":               {"POST ftp://b/ HTTP/1.1\r\n" + host + "\r\n", ErrMalformed},
 		"a target without slash":       {"POST score HTTP/1.1\r\n" + host + "\r\n", ErrMalformed},
 		"a target with a blank":        {"POST /a b HTTP/1.1\r\n" + host + "\r\n", ErrMalformed},
@@ -185,6 +190,8 @@ func FuzzRequest(f *testing.F) {
 	for _, s := range []string{
 		"POST /score?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: y\r\n\r\nhello", "GET / HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a:80\r\n\r\n",
 		"POST http://h/p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close, x\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
+		"GET http://[::1]:80/x HTTP/1.1\r\nHost: [::1]\r\n\r\n", "GET http://a.b_c-d:8080 HTTP/1.0\r\n\r\n",
+		"POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;x=\"y\"\r\nab\r\n00A\r\n0123456789\r\n0\r\nX: y\r\nZ:\r\n\r\nGET / HTTP/1.1\r\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -269,6 +276,9 @@ func sameBody(t *testing.T, h *Head, rest, want []byte, err error) {
 	switch {
 	case h.Chunked:
 		data, _, done, broken := dechunk(rest, max(1, len(rest)))
+		if slow, _, slowDone, slowBroken := dechunk(rest, 1); slowDone != done || (slowBroken == nil) != (broken == nil) || done && !bytes.Equal(slow, data) {
+			t.Fatalf("at once %q (done %v, %v), byte by byte %q (done %v, %v)", data, done, broken, slow, slowDone, slowBroken)
+		}
 		if broken != nil || !done {
 			return
 		}
