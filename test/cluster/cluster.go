@@ -129,6 +129,9 @@ func external(path string, kind Kind, log progress) (*Cluster, error) {
 }
 
 func (c *Cluster) connect() (err error) {
+	if err := avoidProxy(); err != nil {
+		return err
+	}
 	if c.config, err = clientcmd.BuildConfigFromFlags("", c.KubeConfig); err != nil {
 		return fmt.Errorf("reading %s: %w", c.KubeConfig, err)
 	}

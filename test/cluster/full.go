@@ -82,6 +82,15 @@ func prepare(ctx context.Context, dir string, keep bool, held *os.File, log prog
 // bringUp takes a node that was just started to a mesh that takes requests.
 func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string, keep bool) error {
 	began := time.Now()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // `cluster down` may end it while we wait for something in it
+		select {
+		case <-r.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	if err := errors.Join(r.record(keep, false, ""), link(ctx, r.cmd.Process.Pid), c.connect()); err != nil {
 		return err
 	}
@@ -146,14 +155,13 @@ func endFull(dir string) error {
 	if err := endRecorded(fullDir(dir)); err != nil {
 		return err
 	}
-	held, ok, err := lock(fullLock(dir))
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // its owner has to notice
+	defer cancel()
+	unlock, err := lockWait(ctx, fullLock(dir), progress{})
 	if err != nil {
-		return err
+		return fmt.Errorf("another run is just starting a cluster: %w", err)
 	}
-	if !ok {
-		return fmt.Errorf("another run is just starting a cluster in %s", dir)
-	}
-	defer held.Close()
+	defer unlock()
 	return removeLeftovers(dir)
 }
 

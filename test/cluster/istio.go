@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -33,47 +34,67 @@ const (
 	istioTag       = "e2e"
 )
 
+// release is one of Istio's charts and the file with our values for it.
+type release struct{ name, chart, values string }
+
+// The gateway's pod is made by istiod's injection, so it comes second.
+var releases = []release{{"istiod", "istio-control/istio-discovery", "istiod.yaml"}, {"istio-ingressgateway", "gateway", "gateway.yaml"}}
+
 // installIstio applies Istio's own charts, from the module that its programs were built from.
 func (c *Cluster) installIstio(ctx context.Context, source string) error {
 	began := time.Now()
-	charts := filepath.Join(source, "manifests", "charts")
-	definitions, err := os.ReadFile(filepath.Join(charts, "base", "files", "crd-all.gen.yaml"))
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	if err := c.applyDefinitions(ctx, source); err != nil {
+		return err
+	}
+	for _, r := range releases {
+		if err := c.applyRelease(ctx, source, r); err != nil {
+			return err
+		}
+		if err := c.AwaitDeployment(ctx, istioNamespace, r.name); err != nil {
+			return err
+		}
+		c.log.since(began, "%s available", r.name)
+	}
+	return nil
+}
+
+func (c *Cluster) applyDefinitions(ctx context.Context, source string) error {
+	definitions, err := os.ReadFile(filepath.Join(source, "manifests", "charts", "base", "files", "crd-all.gen.yaml"))
 	if err != nil {
 		return err
 	}
 	namespace := fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n---\n", istioNamespace)
-	if err := c.Apply(ctx, append([]byte(namespace), definitions...)); err != nil {
+	return c.Apply(ctx, append([]byte(namespace), definitions...))
+}
+
+func (c *Cluster) applyRelease(ctx context.Context, source string, r release) error {
+	text, err := manifests.ReadFile(path.Join("manifests", r.values))
+	if err != nil {
 		return err
 	}
-	images := map[string]any{"hub": c.Registry + "/istio", "tag": istioTag}
-	// The gateway's pod is made by istiod's injection, so it comes second.
-	for _, r := range []struct{ chart, values, release string }{
-		{"istio-control/istio-discovery", "istiod.yaml", "istiod"}, {"gateway", "gateway.yaml", "istio-ingressgateway"},
-	} {
-		text, err := manifests.ReadFile(path.Join("manifests", r.values))
-		if err != nil {
-			return err
-		}
-		values, err := chartutil.ReadValues(text)
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", r.values, err)
-		}
-		if r.release == "istiod" {
-			values = chartutil.CoalesceTables(values, map[string]any{"global": images})
-		}
-		documents, err := render(filepath.Join(charts, filepath.FromSlash(r.chart)), r.release, values)
-		if err != nil {
-			return err
-		}
-		if err := c.Apply(ctx, documents); err != nil {
-			return err
-		}
-		if err := c.AwaitDeployment(ctx, istioNamespace, r.release); err != nil {
-			return err
-		}
-		c.log.since(began, "%s available", r.release)
+	values, err := chartutil.ReadValues(text)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", r.values, err)
 	}
-	return nil
+	if r.name == "istiod" {
+		values = chartutil.CoalesceTables(values, map[string]any{"global": map[string]any{"hub": c.Registry + "/istio", "tag": istioTag}})
+	}
+	documents, err := render(filepath.Join(source, "manifests", "charts", filepath.FromSlash(r.chart)), r.name, values)
+	if err != nil {
+		return err
+	}
+	return c.Apply(ctx, documents)
+}
+
+// istioSource is the folder of the module that programs/istio pins.
+func istioSource(ctx context.Context, programs string) (string, error) {
+	dir := filepath.Join(programs, "istio")
+	if _, err := goTool(ctx, dir, "mod", "download", "istio.io/istio"); err != nil {
+		return "", err
+	}
+	return goTool(ctx, dir, "list", "-m", "-mod=readonly", "-f", "{{.Dir}}", "istio.io/istio")
 }
 
 // render is `helm template` of a chart in a folder.
@@ -96,7 +117,9 @@ func render(dir, release string, values map[string]any) ([]byte, error) {
 			names = append(names, n)
 		}
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b string) int { // a Deployment's pods need the rest to be there
+		return cmp.Or(cmp.Compare(strings.Count(a, "/deployment."), strings.Count(b, "/deployment.")), cmp.Compare(a, b))
+	})
 	var out strings.Builder
 	for _, n := range names {
 		fmt.Fprintf(&out, "---\n%s\n", files[n])
@@ -110,7 +133,7 @@ func (c *Cluster) pushImages(ctx context.Context, folders map[string]string) err
 	if err := c.awaitRegistry(ctx); err != nil {
 		return err
 	}
-	source, err := goTool(ctx, filepath.Join(folders["programs"], "istio"), "list", "-m", "-mod=readonly", "-f", "{{.Dir}}", "istio.io/istio")
+	source, err := istioSource(ctx, folders["programs"])
 	if err != nil {
 		return err
 	}

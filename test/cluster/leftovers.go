@@ -26,7 +26,8 @@ func link(ctx context.Context, pid int) error {
 		{"route", "add", node.PodNetwork, "via", node.Address},
 		{"route", "add", node.ServiceNet, "via", node.Address},
 	} {
-		if out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput(); err != nil {
+		out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput()
+		if err != nil {
 			return fmt.Errorf("ip %v: %w: %s", args, err, out)
 		}
 	}
@@ -80,6 +81,7 @@ func removeLeftovers(dir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	err = nil
 	for _, e := range entries {
 		if e.Name() != "log" {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(fullDir(dir), e.Name())))

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/serin-dev/serin/test/cluster/internal/node"
 )
 
 func freeSpace(dir string) (uint64, error) {
@@ -17,6 +19,20 @@ func freeSpace(dir string) (uint64, error) {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
 	}
 	return s.Bavail * uint64(s.Bsize), nil
+}
+
+// avoidProxy keeps this process's requests to the node from a proxy that the environment names.
+func avoidProxy() error {
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		old := os.Getenv(name)
+		if strings.Contains(old, node.Network) {
+			continue
+		}
+		if err := os.Setenv(name, strings.TrimPrefix(old+","+node.Network, ",")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // needed are the programs of the operating system that a full node calls, and the Debian packages that have them.

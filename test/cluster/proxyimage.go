@@ -19,15 +19,7 @@ func proxyFiles(envoy, istio, source string) (map[string]string, error) {
 		"/var/lib/istio/envoy/envoy_bootstrap_tmpl.json": filepath.Join(source, "tools", "packaging", "common", "envoy_bootstrap.json"),
 	}
 	linked := []string{filepath.Join(envoy, "envoy")}
-	tools := []string{"ip"}
-	for _, tool := range []string{"iptables", "ip6tables"} {
-		for _, flavour := range []string{"", "-nft", "-legacy"} {
-			for _, use := range []string{"", "-save", "-restore"} {
-				tools = append(tools, tool+flavour+use)
-			}
-		}
-	}
-	for _, tool := range tools {
+	for _, tool := range proxyTools() {
 		path, err := exec.LookPath(tool)
 		if err != nil {
 			return nil, fmt.Errorf("the proxy's image needs it: %w", err)
@@ -42,9 +34,27 @@ func proxyFiles(envoy, istio, source string) (map[string]string, error) {
 	for _, e := range extensions {
 		files[e] = e
 	}
-	out, err := exec.Command("ldd", append(linked, extensions...)...).Output()
+	return files, addLibraries(files, append(linked, extensions...))
+}
+
+// proxyTools are what the init container calls, in both flavours of iptables: it finds out itself which one works.
+func proxyTools() []string {
+	tools := []string{"ip"}
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		for _, flavour := range []string{"", "-nft", "-legacy"} {
+			for _, use := range []string{"", "-save", "-restore"} {
+				tools = append(tools, tool+flavour+use)
+			}
+		}
+	}
+	return tools
+}
+
+// addLibraries adds the shared libraries of programs, at the places where the loader looks for them.
+func addLibraries(files map[string]string, programs []string) error {
+	out, err := exec.Command("ldd", programs...).Output()
 	if err != nil {
-		return nil, fmt.Errorf("finding the libraries of the proxy's image: %w", err)
+		return fmt.Errorf("finding the libraries of the proxy's image: %w", err)
 	}
 	for line := range strings.Lines(string(out)) {
 		if strings.HasSuffix(strings.TrimSpace(line), ":") {
@@ -54,5 +64,5 @@ func proxyFiles(envoy, istio, source string) (map[string]string, error) {
 			files[l] = l
 		}
 	}
-	return files, nil
+	return nil
 }

@@ -41,7 +41,8 @@ func (p *programs) start(name string, argv []string) error {
 		return err
 	}
 	defer null.Close()
-	env := append(os.Environ(), "PATH="+p.config.Containerd+":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin")
+	// Not the environment of whoever ran the test: a proxy named there would get the image pulls.
+	env := []string{"HOME=/root", "PATH=" + p.config.Containerd + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"}
 	p.mu.Lock() // so that an early end finds the name
 	defer p.mu.Unlock()
 	child, err := os.StartProcess(argv[0], argv, &os.ProcAttr{
