@@ -9,6 +9,9 @@ type Counters struct {
 	ShadowDropped uint64 // no room
 	Refused       uint64 // protocols that the gateway does not carry
 	TooLarge      uint64
+	Malformed     uint64 // requests that could be read in two ways, or in none
+	Streamed      uint64 // bodies too large to be held: no fallback, no copy
+	Spared        uint64 // due to a candidate that cannot be reached, answered by stable at once
 	Notifications []NotifyCount
 }
 

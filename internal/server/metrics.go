@@ -49,6 +49,9 @@ var (
 	mShadowDropped = counter("serin_shadow_dropped_total", "Copies not sent for want of room.")
 	mRefused       = counter("serin_gateway_refused_total", "Requests by protocols that the gateway does not carry.")
 	mTooLarge      = counter("serin_gateway_too_large_total", "Requests larger than traffic.maxBodyBytes.")
+	mMalformed     = counter("serin_gateway_malformed_total", "Requests that could be read in two ways, or in none: refused.")
+	mStreamed      = counter("serin_gateway_streamed_total", "Requests whose body was too large to be held: no fallback, no shadow copy.")
+	mSpared        = counter("serin_gateway_spared_total", "Requests due to a candidate that cannot be reached, answered by stable without asking it.")
 	mNotified      = counter("serin_notifications_total", "Notifications by receiver (host) and result: sent, failed, dropped.", "receiver", "result")
 	mWaiting       = gauge("serin_notifications_waiting", "Notifications not delivered yet.", "receiver")
 	mPlanned       = gauge("serin_candidate_weight_planned_ratio", "Share of requests that the plan gives to the candidate.")
@@ -68,7 +71,7 @@ var (
 	mOutcome       = gauge("serin_verdict_outcome", "1 for the present outcome of each metric: Pass, Inconclusive, Fail, NotJudgeable.", "metric", "outcome", "reason")
 	mCondition     = gauge("serin_condition", "1 when the condition is True: Ready, Degraded.", "type", "reason")
 	families       = []family{
-		mBuild, mRequests, mFellBack, mShadowSent, mShadowDropped, mRefused, mTooLarge, mNotified, mWaiting, mPlanned, mInForce, mShadow, mEpoch, mRate, mReady,
+		mBuild, mRequests, mFellBack, mShadowSent, mShadowDropped, mRefused, mTooLarge, mMalformed, mStreamed, mSpared, mNotified, mWaiting, mPlanned, mInForce, mShadow, mEpoch, mRate, mReady,
 		mRestarts, mRollout, mStep, mSteps, mPaused, mEvidence, mLogE, mRevertAt, mOutcome, mCondition,
 	}
 )
@@ -138,6 +141,9 @@ func (s sink) counters(c engine.Counters) {
 	s.put(mShadowDropped, float64(c.ShadowDropped))
 	s.put(mRefused, float64(c.Refused))
 	s.put(mTooLarge, float64(c.TooLarge))
+	s.put(mMalformed, float64(c.Malformed))
+	s.put(mStreamed, float64(c.Streamed))
+	s.put(mSpared, float64(c.Spared))
 	for _, n := range c.Notifications {
 		s.put(mNotified, float64(n.Sent), n.Receiver, "sent")
 		s.put(mNotified, float64(n.Failed), n.Receiver, "failed")
