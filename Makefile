@@ -37,6 +37,7 @@ bench: ## 200 kills of `serin serve` under load (bench/kill); the other folders 
 	@echo "side by side with others, each with a README:"; ls -d bench/*/
 
 e2e: ## tests on a real Kubernetes with Istio (root; the first build takes long). A cluster of yours: KUBECONFIG=… GATEWAY=http://… REGISTRY=host:port
+	cd test/api && SERIN_E2E=1 $(E2E_OWN) $(GO) test -race -count=1 -timeout 60m ./...
 	cd test/cluster && SERIN_E2E=1 $(E2E_OWN) $(GO) test -v -count=1 -timeout 90m ./...
 
 cluster-up: ## a test cluster that stays, so that `make e2e` starts at once

@@ -1,0 +1,268 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+	"helm.sh/helm/v3/pkg/strvals"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
+	"github.com/serin-dev/serin/test/cluster"
+)
+
+const chart = root + "/charts/serin"
+
+var digest = "sha256:" + strings.Repeat("0123456789abcdef", 4)
+
+// variants are the ways to install that are tried, each with what must be in it.
+var variants = map[string]struct {
+	set  string
+	want []string
+	not  []string
+}{
+	"as it is":                     {"", []string{"serin:0.1.0", "ports: [\"9001\"]", "cluster.local/ns/istio-system/sa/istio-ingressgateway", "istio: ingressgateway", "kind: PodDisruptionBudget"}, []string{"istio.io/rev"}},
+	"by digest":                    {"image.digest=" + digest, []string{"serin@" + digest}, []string{"serin:0.1.0"}},
+	"AKS add-on":                   {"mesh.aksAddon=true,mesh.revision=asm-1-27", []string{"istio.io/rev: \"asm-1-27\"", "istio: aks-istio-ingressgateway-external", "namespace: aks-istio-ingress", "ns/aks-istio-ingress/sa/aks-istio-ingressgateway-external"}, []string{"istio-system"}},
+	"another gateway":              {"mesh.gateway.namespace=edge,mesh.gateway.serviceAccount=edge,mesh.gateway.selector.app=edge,mesh.telemetry.otherProviders={stdout}", []string{"namespace: edge", "ns/edge/sa/edge", "app: edge", "\"stdout\""}, []string{"ingressgateway"}},
+	"one replica":                  {"replicas=1", nil, []string{"kind: PodDisruptionBudget"}},
+	"nothing that can be left out": {"mesh.authorization=false,mesh.telemetry.enabled=false,networkPolicy.enabled=false,userRoles.create=false,podDisruptionBudget.enabled=false", []string{"name: serin-actions"}, []string{"istio.io/v1", "NetworkPolicy", "serin-viewer"}},
+	"everything set":               {"image.pullSecrets={a,b},recorderImage=r.example.com/serin:1,priorityClassName=p,nodeSelector.a=b,tolerations[0].operator=Exists,podLabels.team=ml,podAnnotations.a=b,serviceAccount.annotations.c=d,userRoles.aggregateToAdmin=true,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key=a,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].operator=Exists", []string{"aggregate-to-admin", "r.example.com/serin:1", "team: ml"}, nil},
+}
+
+func values(t *testing.T, set string) map[string]any {
+	t.Helper()
+	v, err := strvals.Parse(set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func render(t *testing.T, set string) (manifests, notes string, err error) {
+	t.Helper()
+	c, err := loader.Load(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
+	i.DryRun, i.ClientOnly, i.ReleaseName, i.Namespace = true, true, "serin", "serin-system"
+	i.KubeVersion = &chartutil.KubeVersion{Version: "v1.35.4", Major: "1", Minor: "35"}
+	r, err := i.Run(c, values(t, set))
+	if err != nil {
+		return "", "", err
+	}
+	return r.Manifest, r.Info.Notes, nil
+}
+
+func TestTheChartPassesLint(t *testing.T) {
+	for name, v := range variants {
+		l := lint.AllWithKubeVersion(chart, values(t, v.set), "serin-system", &chartutil.KubeVersion{Version: "v1.35.4", Major: "1", Minor: "35"})
+		for _, m := range l.Messages {
+			if m.Severity > support.InfoSev {
+				t.Errorf("%s: %s: %v", name, m.Path, m.Err)
+			}
+		}
+	}
+}
+
+func TestTheChartHoldsWhatItsValuesSay(t *testing.T) {
+	for name, v := range variants {
+		text, notes, err := render(t, v.set)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for _, w := range v.want {
+			if !strings.Contains(text, w) {
+				t.Errorf("%s: no %q in what is rendered", name, w)
+			}
+		}
+		for _, w := range v.not {
+			if strings.Contains(text, w) {
+				t.Errorf("%s: %q in what is rendered", name, w)
+			}
+		}
+		if !strings.Contains(notes, "service: serin-als.serin-system.svc.cluster.local") {
+			t.Errorf("%s: the notes do not name the provider's service:\n%s", name, notes)
+		}
+	}
+}
+
+func TestTheChartRefusesBadValues(t *testing.T) {
+	for set, want := range map[string]string{
+		"image.digest=latest":           "digest",
+		"image.repository=a@b":          "repository",
+		"replicas=0":                    "replicas",
+		"replicas=two":                  "replicas",
+		"mesh.gatway.namespace=x":       "gatway",
+		"networkPolicy.enabled=perhaps": "enabled",
+		"image.pullPolicy=Sometimes":    "pullPolicy",
+		"mesh.aksAddon=true":            "mesh.revision is empty",
+		"mesh.telemetry.provider=":      "provider",
+	} {
+		if _, _, err := render(t, set); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("--set %s: error %v, want one that names %q", set, err, want)
+		}
+	}
+}
+
+// Every value has a row in the README and a place in the schema, and the README's rows are values.
+func TestEveryValueIsDocumented(t *testing.T) {
+	c, err := loader.Load(chart)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s map[string]any
+	if err := json.Unmarshal(c.Schema, &s); err != nil {
+		t.Fatal(err)
+	}
+	inValues, inSchema := leaves(c.Values, ""), schemaLeaves(s, "")
+	inSchema = slices.DeleteFunc(inSchema, func(p string) bool { return p == "global" })
+	var inReadme []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\|").FindAllStringSubmatch(section(string(readme), "## Values"), -1) {
+		for _, cell := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			inReadme = append(inReadme, cell[1])
+		}
+	}
+	for name, list := range map[string][]string{"values.schema.json": inSchema, "README.md": inReadme} {
+		slices.Sort(list)
+		if !slices.Equal(inValues, list) {
+			t.Errorf("values.yaml has\n%v\n%s has\n%v", inValues, name, list)
+		}
+	}
+}
+
+func section(text, head string) string {
+	_, text, _ = strings.Cut(text, head)
+	text, _, _ = strings.Cut(text, "\n## ")
+	return text
+}
+
+// objects are values that are given as a whole.
+var objects = []string{"resources", "affinity", "nodeSelector", "podLabels", "podAnnotations", "serviceAccount.annotations", "mesh.gateway.selector", "global"}
+
+func leaves(v map[string]any, path string) (out []string) {
+	for k, x := range v {
+		p := strings.TrimPrefix(path+"."+k, ".")
+		if m, ok := x.(map[string]any); ok && !slices.Contains(objects, p) {
+			out = append(out, leaves(m, p)...)
+		} else {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func schemaLeaves(s map[string]any, path string) (out []string) {
+	properties, ok := s["properties"].(map[string]any)
+	if !ok {
+		return []string{path}
+	}
+	for k, x := range properties {
+		out = append(out, schemaLeaves(x.(map[string]any), strings.TrimPrefix(path+"."+k, "."))...)
+	}
+	return out
+}
+
+// objectsOf parses rendered manifests.
+func objectsOf(t *testing.T, text string) (out []*unstructured.Unstructured) {
+	t.Helper()
+	for _, doc := range regexp.MustCompile(`(?m)^---\s*$`).Split(text, -1) {
+		o := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict([]byte(doc), &o.Object); err != nil {
+			t.Fatalf("%v:\n%s", err, doc)
+		}
+		if len(o.Object) > 0 {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// istioKinds installs Istio's definitions, from its module.
+func istioKinds(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
+	list.Dir = root // the version that internal/kube speaks
+	dir, err := list.Output()
+	if err != nil {
+		t.Fatalf("looking for istio.io/api: %v", err)
+	}
+	if err := applyFiles(t.Context(), c, strings.TrimSpace(string(dir))+"/kubernetes/customresourcedefinitions.gen.yaml"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func namespaces(t *testing.T, c *cluster.Cluster, names ...string) {
+	t.Helper()
+	for _, n := range names {
+		if err := c.Apply(t.Context(), fmt.Appendf(nil, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The API server takes every manifest of every variant, with strict field validation.
+func TestTheAPIServerTakesTheChart(t *testing.T) {
+	c := start(t)
+	istioKinds(t, c)
+	namespaces(t, c, "serin-system", "istio-system", "aks-istio-ingress", "edge")
+	// A kind that is not served yet would fail each variant.
+	if err := c.Apply(t.Context(), []byte("apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: probe}\nspec: {}\n")); err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range variants {
+		text, _, err := render(t, v.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objectsOf(t, text) {
+			if err := dryRun(t, c, o); err != nil {
+				t.Errorf("%s: %s %q: %v", name, o.GetKind(), o.GetName(), err)
+			}
+		}
+	}
+}
+
+func dryRun(t *testing.T, c *cluster.Cluster, o *unstructured.Unstructured) error {
+	t.Helper()
+	gvk := o.GroupVersionKind()
+	plural := strings.ToLower(gvk.Kind) + "s"
+	if s, ok := strings.CutSuffix(plural, "ys"); ok && !strings.HasSuffix(s, "a") {
+		plural = s + "ies"
+	}
+	if gvk.Kind == "Telemetry" {
+		plural = "telemetries"
+	}
+	r := client(t, c.RESTConfig()).Resource(schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: plural})
+	options := metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: "helm", FieldValidation: metav1.FieldValidationStrict, Force: new(true)}
+	raw, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.GetNamespace() != "" {
+		_, err = r.Namespace(o.GetNamespace()).Patch(t.Context(), o.GetName(), "application/apply-patch+yaml", raw, options)
+	} else {
+		_, err = r.Patch(t.Context(), o.GetName(), "application/apply-patch+yaml", raw, options)
+	}
+	return err
+}
