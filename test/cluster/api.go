@@ -38,7 +38,7 @@ func startAPI(ctx context.Context, dir string, log progress) (*Cluster, error) {
 		return nil, err
 	}
 	end := func() error { return errors.Join(r.end(), os.RemoveAll(mine)) }
-	cluster := &Cluster{KubeConfig: c.KubeConfig(), Dir: mine, log: log, stop: end}
+	cluster := &Cluster{KubeConfig: c.KubeConfig(), Dir: mine, Own: true, log: log, stop: end}
 	err = r.record(false, false, "")
 	if err == nil {
 		err = r.awaitReady(ctx)

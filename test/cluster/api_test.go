@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -69,23 +66,5 @@ func TestAPIOnly(t *testing.T) {
 	}
 	if _, err := os.Stat(c.Dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is still there: %v", c.Dir, err)
-	}
-}
-
-// A test process that is killed cannot stop anything: the cluster must notice by itself.
-func TestAPIOnlyEndsWithItsOwner(t *testing.T) {
-	if dir := os.Getenv("SERIN_CLUSTER_TEST_OWNER"); dir != "" {
-		ownAndReport(t, dir)
-		return
-	}
-	needE2E(t)
-	report := filepath.Join(t.TempDir(), "pids")
-	owner := exec.Command(os.Args[0], "-test.run=^TestAPIOnlyEndsWithItsOwner$", "-test.v")
-	owner.Env = append(os.Environ(), "SERIN_CLUSTER_TEST_OWNER="+report)
-	if out, err := owner.CombinedOutput(); err == nil || owner.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("the owner was to kill itself: %v\n%s", err, out)
-	}
-	for name, id := range readReport(t, report) {
-		awaitGone(t, name, id)
 	}
 }

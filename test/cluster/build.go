@@ -179,7 +179,7 @@ func (b builder) compile(ctx context.Context, p part, folder string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(fresh)
+	defer func() { _ = os.RemoveAll(fresh) }() // what stays is never taken for a program
 	if _, err := goTool(ctx, p.dir, append(append(args, "-o", fresh+"/"), mains...)...); err != nil {
 		return err
 	}
@@ -222,7 +222,10 @@ func BuildSerin(ctx context.Context, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "bin", "serin")
-	_, err = goTool(ctx, filepath.Join(parts[0].dir, "..", ".."), "build", "-trimpath", "-o", path, "./cmd/serin")
-	return path, err
+	began, path := time.Now(), filepath.Join(dir, "bin", "serin")
+	if _, err = goTool(ctx, filepath.Join(parts[0].dir, "..", ".."), "build", "-trimpath", "-o", path, "./cmd/serin"); err != nil {
+		return "", err
+	}
+	newProgress(o.Log).since(began, "built serin")
+	return path, nil
 }

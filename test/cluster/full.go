@@ -30,7 +30,7 @@ func startFull(ctx context.Context, dir string, keep bool, log progress) (*Clust
 		return nil, errors.Join(err, held.Close())
 	}
 	c := &Cluster{
-		KubeConfig: r.config.KubeConfig(), Registry: r.config.Registry(), HostIP: node.HostAddress, Dir: r.config.Dir, log: log,
+		KubeConfig: r.config.KubeConfig(), Registry: r.config.Registry(), HostIP: node.HostAddress, Dir: r.config.Dir, Own: !keep, log: log,
 		Gateway: fmt.Sprintf("http://%s:%d", node.Address, gatewayPort),
 		stop:    func() error { return errors.Join(r.end(), removeLeftovers(dir)) },
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -32,7 +33,7 @@ func TestPush(t *testing.T) {
 	if err := os.Symlink("a.txt", filepath.Join(from, "models/link.txt")); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(registry.New())
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	c := &Cluster{Registry: strings.TrimPrefix(server.URL, "http://")}
 	i := Image{

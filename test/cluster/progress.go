@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,7 +50,7 @@ func lock(path string) (f *os.File, ok bool, err error) {
 		return f, true, nil
 	}
 	f.Close()
-	if err == syscall.EWOULDBLOCK {
+	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil, false, nil
 	}
 	return nil, false, fmt.Errorf("locking %s: %w", path, err)
