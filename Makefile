@@ -10,8 +10,8 @@ E2E_OWN := $(if $(filter command line,$(origin KUBECONFIG)),SERIN_E2E_KUBECONFIG
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/serin
-	$(GO) build -trimpath -o bin/serin ./cmd/serin
+build: ## bin/serin; static, so that `serin image` can pack it
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/serin ./cmd/serin
 
 demo: build ## the main job: a good version promoted, bad ones reverted, in under two minutes
 	./bin/serin demo

@@ -13,19 +13,15 @@ import (
 	"github.com/serin-dev/serin/internal/scorer"
 )
 
-func newScorer(stdio IO) *cobra.Command {
-	var o scorer.Options
-	var model string
-	c := &cobra.Command{
-		Use: "scorer", Short: "Serve a LightGBM text model (or a dummy) over HTTP", Args: cobra.NoArgs,
-		Long:    "Serve a LightGBM text model: POST /score with {\"data\": [[…]]} answers {\"result\": […]}. Errors, headers and health are\nthose of Azure ML's inference server. The rehearsal flags make a version that is slow or fails, to see it reverted.\n\n" + exitTable,
-		Example: "  serin scorer --model models/v1.txt\n  serin scorer --dummy 'New Model A' --listen 127.0.0.1:5002",
-		RunE: func(c *cobra.Command, _ []string) error {
-			return runScorer(c.Context(), o, model, stdio)
-		},
-	}
+// scorerOptions are the flags of `serin scorer`, which `serin image` checks too.
+type scorerOptions struct {
+	scorer.Options
+	model string
+}
+
+func (o *scorerOptions) addTo(c *cobra.Command) {
 	f := c.Flags()
-	f.StringVar(&model, "model", "", "LightGBM text model")
+	f.StringVar(&o.model, "model", "", "LightGBM text model")
 	f.StringVar(&o.Dummy, "dummy", "", "answer this string to every request instead")
 	f.StringVar(&o.Listen, "listen", listenDefault(), "address (default with PORT set: 127.0.0.1:$PORT)")
 	f.Int64Var(&o.MaxBodyBytes, "max-body-bytes", 4<<20, "larger requests get 413")
@@ -37,6 +33,30 @@ func newScorer(stdio IO) *cobra.Command {
 	f.BoolVar(&o.FailAll, "fail-all", false, "rehearsal: fail every request with 500")
 	c.MarkFlagsMutuallyExclusive("model", "dummy")
 	c.MarkFlagsOneRequired("model", "dummy")
+}
+
+// read loads the model that the flags name.
+func (o *scorerOptions) read() error {
+	if o.model == "" {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Clean(o.model))
+	if err != nil {
+		return usageError("--model: %w", err)
+	}
+	o.Model, o.ModelName = text, filepath.Base(o.model)
+	return nil
+}
+
+func newScorer(stdio IO) *cobra.Command {
+	var o scorerOptions
+	c := &cobra.Command{
+		Use: "scorer", Short: "Serve a LightGBM text model (or a dummy) over HTTP", Args: cobra.NoArgs,
+		Long:    "Serve a LightGBM text model: POST /score with {\"data\": [[…]]} answers {\"result\": […]}. Errors, headers and health are\nthose of Azure ML's inference server. The rehearsal flags make a version that is slow or fails, to see it reverted.\n\n" + exitTable,
+		Example: "  serin scorer --model models/v1.txt\n  serin scorer --dummy 'New Model A' --listen 127.0.0.1:5002",
+		RunE:    func(c *cobra.Command, _ []string) error { return runScorer(c.Context(), o, stdio) },
+	}
+	o.addTo(c)
 	return c
 }
 
@@ -47,16 +67,12 @@ func listenDefault() string {
 	return "127.0.0.1:5001"
 }
 
-func runScorer(ctx context.Context, o scorer.Options, model string, stdio IO) error {
+func runScorer(ctx context.Context, o scorerOptions, stdio IO) error {
 	o.Logger = slog.New(slog.NewTextHandler(stdio.Err, nil))
-	if model != "" {
-		text, err := os.ReadFile(filepath.Clean(model))
-		if err != nil {
-			return usageError("--model: %w", err)
-		}
-		o.Model, o.ModelName = text, filepath.Base(model)
+	if err := o.read(); err != nil {
+		return err
 	}
-	return scorer.Run(ctx, o, func(addr string) {
+	return scorer.Run(ctx, o.Options, func(addr string) {
 		fmt.Fprintf(stdio.Err, "scoring on http://%s/score\n", addr)
 	})
 }
