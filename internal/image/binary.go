@@ -36,7 +36,7 @@ func ReadBinary(path string) (Binary, error) {
 	if err != nil {
 		return Binary{}, fmt.Errorf("the binary %q is no Linux program (%w): %s", path, err, remedy)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	b := Binary{Path: path, Architecture: architectures[f.Machine], Version: "devel"}
 	if b.Architecture == "" || f.Machine == elf.EM_PPC64 && f.Data != elf.ELFDATA2LSB {
 		return Binary{}, fmt.Errorf("the binary %q is for %s: must be for amd64, arm64, ppc64le, riscv64 or s390x", path, f.Machine)
