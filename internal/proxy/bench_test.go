@@ -151,7 +151,7 @@ func BenchmarkPath(b *testing.B) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	tap := new(bodyTap)
 	g := New(Config{Tap: tap})
-	if err := g.Swap(&Table{Rollout: "bench", Epoch: 7, WeightBP: 1000, Stable: &Target{"r1", stable}, Candidate: &Target{"r2", candidate}, Fallback: true, CandidateTimeout: time.Second}); err != nil {
+	if err := g.Swap(&Table{Rollout: "bench", Epoch: 7, WeightBP: 1000, Stable: &Target{Revision: "r1", Addr: stable}, Candidate: &Target{Revision: "r2", Addr: candidate}, Fallback: true, CandidateTimeout: time.Second}); err != nil {
 		b.Fatal(err)
 	}
 	for name, serve := range map[string]func(net.Listener) error{"gateway": g.Serve, "fasthttp": twinFasthttp(stable), "reverseproxy": twinReverse(stable)} {

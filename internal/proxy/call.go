@@ -30,11 +30,13 @@ type call struct {
 	direct   bool
 	keyed    bool
 	key      uint64
-	spared   bool   // due to a candidate that rests
-	fallback bool   // stable may be asked in the candidate's place
-	out      []byte // what is sent next, to either side
-	kept     []byte // of an answer that was passed on as it came, for the tap
-	cut      bool   // there was more
+	stamp    Stamp         // of a relay
+	took     time.Duration // by the scorer beside a relay
+	spared   bool          // due to a candidate that rests
+	fallback bool          // stable may be asked in the candidate's place
+	out      []byte        // what is sent next, to either side
+	kept     []byte        // of an answer that was passed on as it came, for the tap
+	cut      bool          // there was more
 	x        Exchange
 	fault    error // of a client whose body broke off while it was streamed
 	interim  func(*wire.Response)
@@ -69,7 +71,7 @@ func (c *conn) handle() {
 func (k *call) begin(c *conn) {
 	k.c, k.start, k.isHead = c, time.Now(), string(c.req.Method) == "HEAD"
 	k.cookie, k.held, k.kept, k.streamed, k.cut = k.cookie[:0], nil, k.kept[:0], false, false
-	k.keyed, k.key, k.fault = false, 0, nil
+	k.keyed, k.key, k.fault, k.stamp, k.took = false, 0, nil, Stamp{}, 0
 }
 
 func (k *call) end() {
@@ -99,7 +101,7 @@ func (c *conn) carries() bool {
 
 // ready says whether anybody serves the endpoint.
 func (k *call) ready() bool {
-	if k.route = k.c.g.route.Load(); k.route != nil && k.route.stable != nil {
+	if k.route = k.c.g.route.Load(); k.route != nil && k.route.serves() {
 		return true
 	}
 	k.c.refuse(503, "NoStable", "no version serves this endpoint yet; see serin status")
@@ -112,19 +114,19 @@ func (k *call) claim() {
 	g := k.c.g
 	for {
 		r := g.route.Load()
-		if r.stable == nil {
+		if !r.serves() {
 			r = k.route // it is going away; so is the endpoint
 		}
 		k.route = r
 		k.choose()
-		k.fallback = k.arm == split.Candidate && r.Fallback && !k.direct && !k.streamed
+		k.fallback = k.arm == split.Candidate && r.Fallback && !k.direct && !k.streamed && (r.Relay == nil || k.stamp.judged())
 		k.count(1)
-		if g.route.Load() == r || g.route.Load().stable == nil {
+		if g.route.Load() == r || !g.route.Load().serves() {
 			break
 		}
 		k.count(-1)
 	}
-	k.spared = k.arm == split.Candidate && k.route.Fallback && !k.direct && k.route.candidate.health.resting(k.start)
+	k.spared = k.arm == split.Candidate && k.route.Fallback && k.route.Relay == nil && !k.direct && k.route.candidate.health.resting(k.start)
 }
 
 func (k *call) count(n int64) {
@@ -152,8 +154,11 @@ func (k *call) forward() {
 			limit = k.start.Add(d)
 		}
 	}
-	first := newHop(target, limit, k.c.gone)
+	first := newHop(target, limit, k.leaving())
 	f := k.ask(first, k.fallback && !k.spared, k.start)
+	if r.Relay != nil {
+		k.took = time.Since(k.start)
+	}
 	served, g := first, f
 	if k.fallback && !k.spared && f != ClientGone && (f != None || first.head.Status >= 500) {
 		if now := time.Now(); now.Before(until) {
@@ -171,6 +176,14 @@ func (k *call) forward() {
 		served.free(now)
 	}
 	first.free(now)
+}
+
+// leaving says whether the client has left; nil: nobody waits for the answer to a copy, so it is no use to look.
+func (k *call) leaving() func() bool {
+	if k.stamp.Copy {
+		return nil
+	}
+	return k.c.gone
 }
 
 // ask sends the request and holds the answer, if it is small. mayFall: an answer that failed is not waited for.
@@ -314,6 +327,10 @@ func (k *call) record(first *hop, f Failure, fellBack bool, broken Failure, now 
 	}
 	k.x.Start, k.x.Arm, k.x.Direct, k.x.Keyed, k.x.Key = k.start, k.arm, k.direct, k.keyed, k.key
 	k.x.FellBack, k.x.Spared = fellBack || k.spared, k.spared
+	if relay := k.route.Relay; relay != nil {
+		k.x.Epoch, k.x.Shadow, k.x.Stamp, k.x.Latency = k.stamp.Epoch, k.stamp.Copy, k.stamp, k.took
+		k.x.Spared = k.arm == split.Stable && relay.Unready
+	}
 	if g.cfg.Tap != nil {
 		g.cfg.Tap.Primary(&k.x)
 	}

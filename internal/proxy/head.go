@@ -4,7 +4,6 @@ import (
 	"strconv"
 
 	"github.com/serin-dev/serin/internal/proxy/wire"
-	"github.com/serin-dev/serin/internal/split"
 )
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
@@ -38,15 +37,18 @@ func (k *call) requestHead(dst []byte, to *upstream) []byte {
 	req := &k.c.req
 	dst = append(append(dst, req.Method...), ' ')
 	dst = append(append(dst, req.Target...), " HTTP/1.1\r\nHost: "...)
-	dst = append(append(dst, req.Authority...), "\r\n"...)
-	drop := dropRequest
+	dst = append(append(dst, k.host(to)...), "\r\n"...)
+	drop := k.route.dropped()
 	if len(k.trace) > 0 {
 		drop |= 1 << wire.Traceparent
 	}
 	dst = copyFields(dst, &req.Head, drop)
 	dst = append(append(dst, "x-request-id: "...), k.id...)
 	dst = append(append(dst, "\r\n"...), k.trace...)
-	dst = append(dst, k.route.stamp(to)...)
+	if k.route.Relay == nil {
+		dst = append(dst, k.route.stamp(to)...)
+	}
+	dst = k.route.handedBy(dst, to)
 	switch {
 	case k.streamed && req.Chunked:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
@@ -56,6 +58,13 @@ func (k *call) requestHead(dst []byte, to *upstream) []byte {
 		dst = appendLength(dst, int64(len(k.held)))
 	}
 	return append(dst, "\r\n"...)
+}
+
+func (k *call) host(to *upstream) []byte {
+	if to.Host != "" {
+		return []byte(to.Host)
+	}
+	return k.c.req.Authority
 }
 
 func appendLength(dst []byte, n int64) []byte {
@@ -74,7 +83,7 @@ func (k *call) answerHead(dst []byte, h *hop, length int64) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(head.Status), 10)
 	dst = append(append(append(dst, ' '), head.Reason...), "\r\n"...)
-	dst = copyFields(dst, &head.Head, dropAnswer)
+	dst = copyFields(dst, &head.Head, k.route.droppedAnswer(h.to))
 	dst = k.ownFields(dst, h.to)
 	if !head.Has(wire.Date) {
 		dst = append(dst, k.c.g.dateLine(k.start)...)
@@ -98,9 +107,9 @@ func (k *call) answerHead(dst []byte, h *hop, length int64) []byte {
 // know of the connection.
 func (k *call) ownFields(dst []byte, served *upstream) []byte {
 	dst = append(append(dst, "x-request-id: "...), k.id...)
-	dst = append(append(dst, "\r\n"...), k.route.stamp(served)...)
-	if k.arm == split.Candidate && served != k.route.candidate {
-		dst = append(dst, "x-serin-fallback: stable\r\n"...)
+	dst = k.route.answeredBy(append(dst, "\r\n"...), served)
+	if why := k.instead(served); why != "" {
+		dst = append(append(append(dst, "x-serin-fallback: "...), why...), "\r\n"...)
 	}
 	if len(k.cookie) > 0 {
 		dst = append(append(dst, "Set-Cookie: "...), k.route.Sticky.Cookie...)

@@ -62,6 +62,10 @@ func (r *route) stamp(u *upstream) []byte {
 // choose decides the arm: by header, by key, or by a coin.
 func (k *call) choose() {
 	r, req := k.route, &k.c.req
+	if r.Relay != nil {
+		k.relay()
+		return
+	}
 	k.arm, k.direct = split.Stable, false
 	if r.headerName != "" {
 		switch v := req.Find(r.headerName); {

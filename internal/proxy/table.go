@@ -15,6 +15,7 @@ import (
 type Target struct {
 	Revision string
 	Addr     string // host:port
+	Host     string // sent in place of the client's own; empty: the client's
 }
 
 // HeaderRoute reaches an arm directly: served, never judged.
@@ -40,6 +41,8 @@ type Table struct {
 	RepeatBP int
 	// HandOver sends what is due to the candidate to stable, but for header routes.
 	HandOver bool
+	// Relay: the arms were drawn by a gateway in front of this one.
+	Relay *Relay
 }
 
 // Validate says what is wrong with the table.
@@ -53,6 +56,12 @@ func (t *Table) Validate() error {
 		return fmt.Errorf("repeat share %d: must be from 0 to %d basis points", t.RepeatBP, split.Buckets)
 	case (t.WeightBP > 0 || t.ShadowBP > 0) && t.Candidate == nil:
 		return errors.New("a share for a candidate that is not there")
+	case t.Relay != nil && t.Candidate == nil:
+		return errors.New("a relay must stand beside a scorer")
+	case t.Relay != nil && t.Stable == nil && (t.Fallback || t.HandOver || t.Relay.Unready):
+		return errors.New("a relay must know whom it hands requests to")
+	case t.Relay != nil && (t.WeightBP > 0 || t.ShadowBP > 0):
+		return errors.New("a relay draws no arms and copies nothing")
 	case t.Timeout < 0 || t.CandidateTimeout < 0 || t.MaxBodyBytes < 0:
 		return errors.New("time-outs and sizes must not be negative")
 	}
@@ -93,7 +102,8 @@ type Exchange struct {
 	Direct                bool // chose its arm by header
 	Shadow                bool
 	FellBack              bool
-	Spared                bool // due to a candidate that cannot be reached, answered by stable without asking it: never judged
+	Spared                bool  // due to a candidate that cannot be reached, answered by stable without asking it: never judged
+	Stamp                 Stamp // read by a relay
 	Keyed                 bool
 	Key                   uint64
 	Start                 time.Time

@@ -45,6 +45,8 @@ const (
 	ProxyConnection
 	RequestID
 	SerinFallback
+	SerinHandedBy
+	SerinRevision
 	SerinRoute
 	TE
 	Traceparent
@@ -57,7 +59,7 @@ var known = [...]string{
 	Connection: "connection", ContentEncoding: "content-encoding", ContentLength: "content-length", ContentType: "content-type", Cookie: "cookie", Date: "date",
 	Expect: "expect", Host: "host", HTTP2Settings: "http2-settings", InferenceLength: "inference-header-content-length", KeepAlive: "keep-alive",
 	ProxyAuthenticate: "proxy-authenticate", ProxyAuthorization: "proxy-authorization", ProxyConnection: "proxy-connection", RequestID: "x-request-id",
-	SerinFallback: "x-serin-fallback", SerinRoute: "x-serin-route", TE: "te", Traceparent: "traceparent", Trailer: "trailer", TransferEncoding: "transfer-encoding", Upgrade: "upgrade",
+	SerinFallback: "x-serin-fallback", SerinHandedBy: "x-serin-handed-by", SerinRevision: "x-serin-revision", SerinRoute: "x-serin-route", TE: "te", Traceparent: "traceparent", Trailer: "trailer", TransferEncoding: "transfer-encoding", Upgrade: "upgrade",
 }
 
 // byLength lists the known names of each length: a name is compared with two others at most.
