@@ -23,7 +23,7 @@ import (
 
 const (
 	dialTime   = 2 * time.Second
-	answerTime = 5 * time.Second
+	answerTime = 10 * time.Second
 	// silence: the controller says that it is still there every five seconds.
 	silence    = 15 * time.Second
 	orderBytes = 64 << 10

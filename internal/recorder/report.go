@@ -16,7 +16,8 @@ const (
 	plainBytes = 1 << 20  // of its text, decompressed: so a frame always fits a batch
 	mostFrames = 8192     // not acknowledged, with what is not read yet
 	mostBytes  = 16 << 20
-	frameBytes = 256 // beside its body
+	frameBytes = 256     // beside its body
+	frameMost  = 4 << 20 // of one, encoded: the controller takes batches of twice that
 	mostEpochs = 256
 )
 
@@ -35,7 +36,8 @@ type reports struct {
 	frames, bytes int // room taken: in the queue, waiting, or under way
 	dropped       uint64
 	waiting       [][]byte // frames, encoded
-	changed       bool     // served or dropped, since the last batch
+	waitingBytes  int
+	changed       bool // served or dropped, since the last batch
 }
 
 // answer is one that nobody has looked into yet.
@@ -181,7 +183,7 @@ func (r *reports) encode(a *answer, read *contract.Answer) (text []byte) {
 		}
 	}
 	text, err := json.Marshal(&a.frame)
-	if err != nil || len(text) > batchBytes {
+	if err != nil || len(text) > frameMost {
 		return nil
 	}
 	return text
@@ -201,7 +203,8 @@ func (r *reports) keep(a *answer, text []byte) {
 		return
 	}
 	r.waiting = append(r.waiting, text)
-	if len(r.waiting) >= batchFrames {
+	r.waitingBytes += len(text)
+	if r.enough() {
 		select {
 		case r.full <- struct{}{}:
 		default:

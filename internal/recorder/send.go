@@ -13,9 +13,9 @@ import (
 
 const (
 	batchFrames = 512
-	batchBytes  = 4 << 20
+	batchBytes  = 1 << 20 // or one frame
 	batchEvery  = 250 * time.Millisecond
-	postTime    = 10 * time.Second
+	postTime    = 15 * time.Second
 )
 
 // parcel is a batch that is sent until it is acknowledged, always the same.
@@ -45,6 +45,7 @@ func (r *reports) next() *parcel {
 	for i, text := range r.waiting[:p.frames] {
 		frames[i] = text
 	}
+	r.waitingBytes -= size
 	left := copy(r.waiting, r.waiting[p.frames:])
 	clear(r.waiting[left:])
 	r.waiting = r.waiting[:left]
@@ -77,11 +78,15 @@ func (r *reports) done(p *parcel, heard bool) {
 	}
 }
 
-// more says whether a whole batch waits.
+// enough says whether a whole batch waits. The caller holds mu.
+func (r *reports) enough() bool {
+	return len(r.waiting) >= batchFrames || r.waitingBytes >= batchBytes
+}
+
 func (r *reports) more() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.waiting) >= batchFrames
+	return r.enough()
 }
 
 // send reports until the last answer is told or ctx ends.
