@@ -27,6 +27,7 @@ type reports struct {
 	batch     wire.Batch // who we are
 	extractor atomic.Pointer[contract.Extractor]
 	queue     chan *answer
+	room      int           // bytes
 	full      chan struct{} // a batch of frames waits
 	worked    chan struct{} // closed: there will be no more
 
@@ -51,7 +52,7 @@ type answer struct {
 var answers = sync.Pool{New: func() any { return new(answer) }}
 
 func newReports(who wire.Batch) *reports {
-	r := &reports{batch: who, queue: make(chan *answer, mostFrames), full: make(chan struct{}, 1), worked: make(chan struct{}), served: map[uint32]uint64{}}
+	r := &reports{batch: who, queue: make(chan *answer, mostFrames), room: mostBytes, full: make(chan struct{}, 1), worked: make(chan struct{}), served: map[uint32]uint64{}}
 	auto, err := newExtractor(contract.Auto, "")
 	if err != nil {
 		panic(err) // Auto needs nothing
@@ -106,7 +107,7 @@ func (r *reports) count(epoch uint32) {
 
 // take takes room for a frame. The caller holds mu.
 func (r *reports) take(size int) bool {
-	if r.frames >= mostFrames || r.bytes+size > mostBytes {
+	if r.frames >= mostFrames || r.bytes+size > r.room {
 		r.drop(1)
 		return false
 	}
