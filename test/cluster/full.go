@@ -13,12 +13,17 @@ import (
 	"github.com/serin-dev/serin/test/cluster/internal/node"
 )
 
-func fullDir(dir string) string  { return filepath.Join(dir, "full") }
-func fullLock(dir string) string { return filepath.Join(dir, "full.lock") }
+func fullDir(dir string) string { return filepath.Join(dir, "full") }
+
+// fullLock is one for the machine, whatever the folders: addresses, link and control groups are the machine's too.
+const fullLock = "/run/serin-cluster.lock"
 
 // startFull joins the cluster that `cluster up` keeps, or starts one.
 func startFull(ctx context.Context, dir string, keep bool, log progress) (*Cluster, error) {
-	held, ok, err := lock(fullLock(dir))
+	if err := checkRights(); err != nil {
+		return nil, err
+	}
+	held, ok, err := lock(fullLock)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +123,7 @@ func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string
 func join(dir string, log progress) (*Cluster, error) {
 	s, err := readState(fullDir(dir))
 	if err != nil || !s.Keep || !s.Ready {
-		return nil, fmt.Errorf("another run has the full cluster of %s (process %d); wait for it, end it with `go run ./cmd/cluster down`, or share one that `cluster up` started", dir, s.PID)
+		return nil, fmt.Errorf("another run has the full cluster of this machine (state in %s: process %d); wait for it, end it with `go run ./cmd/cluster down`, or share one that `cluster up` started", dir, s.PID)
 	}
 	c, err := Running(Options{Dir: dir})
 	if err != nil {
@@ -157,7 +162,7 @@ func endFull(dir string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // its owner has to notice
 	defer cancel()
-	unlock, err := lockWait(ctx, fullLock(dir), progress{})
+	unlock, err := lockWait(ctx, fullLock, progress{})
 	if err != nil {
 		return fmt.Errorf("another run is just starting a cluster: %w", err)
 	}

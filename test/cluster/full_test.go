@@ -197,6 +197,10 @@ func checkEnd(ctx context.Context, t *testing.T, c *cluster.Cluster, o cluster.O
 	if _, err := cluster.Start(ctx, o); err == nil || !strings.Contains(err.Error(), "another run has the full cluster") {
 		t.Errorf("a second full cluster at once: error %v, want a refusal", err)
 	}
+	elsewhere := cluster.Options{Kind: cluster.Full, Dir: t.TempDir(), Log: o.Log}
+	if _, err := cluster.Start(ctx, elsewhere); err == nil || !strings.Contains(err.Error(), "another run has the full cluster") {
+		t.Errorf("a second full cluster in another folder: error %v, want a refusal", err)
+	}
 	processes, err := c.Processes()
 	if err != nil {
 		t.Fatal(err)

@@ -38,11 +38,16 @@ func avoidProxy() error {
 // needed are the programs of the operating system that a full node calls, and the Debian packages that have them.
 var needed = map[string]string{"runc": "runc", "iptables": "iptables", "conntrack": "conntrack", "ip": "iproute2", "python3": "python3-pip"}
 
-// preflight refuses where a full node cannot run, and installs what is missing if it may.
-func preflight(ctx context.Context, log progress) error {
+// checkRights refuses where a full node cannot run.
+func checkRights() error {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
 		return fmt.Errorf("a full cluster needs Linux and root (this is %s, user %d): run as root, or offer a cluster by %s", runtime.GOOS, os.Geteuid(), envKubeConfig)
 	}
+	return nil
+}
+
+// preflight installs what is missing, if it may.
+func preflight(ctx context.Context, log progress) error {
 	path := os.Getenv("PATH")
 	if !strings.Contains(path, "/usr/sbin") {
 		if err := os.Setenv("PATH", path+":/usr/sbin:/sbin"); err != nil {
