@@ -277,19 +277,7 @@ func (ep *epoch) count(c *Collector, e *Event) (read bool) {
 	}
 	switch {
 	case e.failed():
-		n.Errors++
-		if e.FellBack {
-			n.FellBack++
-		}
-		if ep.first(c, e.Keyed, e.Key, seenError) {
-			n.ErrorUnits++
-			if !unit {
-				n.LateErrorUnits++
-			}
-		}
-		if e.Candidate {
-			c.wake()
-		}
+		ep.countError(c, e, unit)
 		return false
 	case e.refused():
 		n.Refusals++
@@ -299,6 +287,25 @@ func (ep *epoch) count(c *Collector, e *Event) (read bool) {
 		return false
 	}
 	return true
+}
+
+// countError records a failure; unit says whether the request was one. The caller
+// holds mu.
+func (ep *epoch) countError(c *Collector, e *Event, unit bool) {
+	n := &ep.ev.Arms[e.arm()]
+	n.Errors++
+	if e.FellBack {
+		n.FellBack++
+	}
+	if ep.first(c, e.Keyed, e.Key, seenError) {
+		n.ErrorUnits++
+		if !unit {
+			n.LateErrorUnits++
+		}
+	}
+	if e.Candidate {
+		c.wake()
+	}
 }
 
 // wake tells whoever waits on Notify; a signal that is pending already is enough.

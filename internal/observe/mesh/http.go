@@ -64,38 +64,42 @@ func (h *Hub) serveOrders(w http.ResponseWriter, r *http.Request, auth Authentic
 		http.Error(w, "no such endpoint is watched here", http.StatusNotFound)
 		return
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetWriteDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.WriteHeader(http.StatusOK)
-	c := h.channel(revisionKey{k, revision})
+	if err := stream(r.Context(), w, h.channel(revisionKey{k, revision})); err != nil {
+		h.logger.Debug("an order stream ended", "revision", revision, "error", err)
+	}
+}
+
+// stream sends orders until the listener goes or there will be none.
+func stream(ctx context.Context, w http.ResponseWriter, c *channel) error {
+	rc := http.NewResponseController(w)
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	sent := uint64(0)
 	for {
 		order, change, open := c.now()
 		if !open {
-			return
+			return nil
 		}
+		line := ": still here\n\n"
 		if order != nil && order.Seq != sent {
 			text, err := json.Marshal(order)
 			if err != nil {
-				h.logger.Error("writing an order failed", "error", err)
-				return
+				return fmt.Errorf("writing an order: %w", err)
 			}
-			if _, err := fmt.Fprintf(w, "event: order\ndata: %s\n\n", text); err != nil {
-				return
-			}
-			sent = order.Seq
-		} else if _, err := io.WriteString(w, ": still here\n\n"); err != nil {
-			return
+			line, sent = fmt.Sprintf("event: order\ndata: %s\n\n", text), order.Seq
 		}
-		if rc.Flush() != nil {
-			return
+		if _, err := io.WriteString(w, line); err != nil {
+			return fmt.Errorf("sending an order: %w", err)
+		}
+		if err := rc.Flush(); err != nil {
+			return fmt.Errorf("sending an order: %w", err)
 		}
 		select {
-		case <-r.Context().Done():
-			return
+		case <-ctx.Done():
+			return nil
 		case <-change:
 		case <-tick.C:
 		}
