@@ -1,0 +1,291 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"text/template"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	safedriver "github.com/serin-dev/serin/examples/safe-driver"
+	"github.com/serin-dev/serin/internal/engine"
+)
+
+const namespace = "abtesting"
+
+// world is one endpoint of a test, with clients that ask it all the time.
+type world struct {
+	t    *testing.T
+	name string
+
+	mu   sync.Mutex
+	seen []answer
+}
+
+// answer is what one client saw.
+type answer struct {
+	at       time.Time
+	status   int    // 0: no answer
+	stamp    string // x-serin-route
+	fallback string
+	header   string // the version that was asked for
+	err      string
+}
+
+func (a answer) failed() bool { return a.status < 200 || a.status > 299 }
+
+// revision is who the gateway routed to.
+func (a answer) revision() string { return a.stamp[strings.LastIndexByte(a.stamp, '.')+1:] }
+
+func newWorld(t *testing.T, name string) *world {
+	t.Helper()
+	w := &world{t: t, name: name}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		defer cancel()
+		if t.Failed() {
+			w.tell(ctx)
+		}
+		w.remove(ctx)
+	})
+	return w
+}
+
+// tell prints what a person would look at first.
+func (w *world) tell(ctx context.Context) {
+	var e v1alpha1.ScoringEndpoint
+	if err := mesh.api.Get(ctx, w.key(), &e); err == nil {
+		e.Status.Record = "(left out)"
+		text, _ := yaml.Marshal(e.Status)
+		w.t.Logf("status of %s:\n%s", w.name, text)
+	}
+	w.t.Logf("logs: %s/log", mesh.Dir)
+}
+
+func (w *world) key() client.ObjectKey {
+	return client.ObjectKey{Namespace: namespace, Name: w.name}
+}
+
+func (w *world) remove(ctx context.Context) {
+	e := &v1alpha1.ScoringEndpoint{}
+	e.Namespace, e.Name = namespace, w.name
+	_ = mesh.api.Delete(ctx, e)
+	for ctx.Err() == nil && !apierrors.IsNotFound(mesh.api.Get(ctx, w.key(), e)) {
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+var document = template.Must(template.New("").Parse(`apiVersion: serin.dev/v1alpha1
+kind: ScoringEndpoint
+metadata: {name: {{.Name}}, namespace: abtesting}
+spec:
+  scorer: {version: "{{.Version}}", image: "{{.Image}}", readiness: {path: /readyz}}
+  traffic: {hosts: ["{{.Name}}.example.com"], gateway: mlmodel-gateway, fallback: {{.Fallback}}}
+  rollout:
+    steps: [{{.Steps}}]
+    warmup: 1s
+    minRequests: 20
+    keepFailed: 0s
+    keepOld: {{.KeepOld}}
+    progressDeadline: {{.Deadline}}
+  judge:
+    errors: {orWithin: 2pp}
+    latency: {revertAbove: 4x, promoteBelow: 8x, at: [p50]}
+{{.Judge}}`))
+
+// plan is what a test says of a document; the rest has defaults.
+type plan struct {
+	Name, Version, Image, Fallback, Steps, Judge, KeepOld, Deadline string
+}
+
+const shortSteps = "{weight: 10%, minDuration: 2s}, {weight: 50%, minDuration: 2s}, {weight: 100%}"
+const scoresJudged = `    scores: {mean: {revertAbove: 15%, promoteBelow: 30%}}
+    agreement: {tolerance: "0.03", revertBelow: 85%, promoteAbove: 92%}
+`
+
+func (w *world) apply(p plan) {
+	w.t.Helper()
+	p.Name = w.name
+	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.KeepOld: "30s", &p.Deadline: "2m", &p.Image: mesh.scorer[p.Version]} {
+		if *field == "" {
+			*field = value
+		}
+	}
+	var text bytes.Buffer
+	if err := document.Execute(&text, p); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := mesh.Apply(w.t.Context(), text.Bytes()); err != nil {
+		w.t.Fatalf("applying version %s: %v", p.Version, err)
+	}
+}
+
+// status is what the command line would show, and the object's own.
+func (w *world) status() (engine.Status, v1alpha1.ScoringEndpointStatus) {
+	w.t.Helper()
+	var e v1alpha1.ScoringEndpoint
+	if err := mesh.api.Get(w.t.Context(), w.key(), &e); err != nil {
+		w.t.Fatal(err)
+	}
+	var st engine.Status
+	if e.Status.View != nil {
+		if err := json.Unmarshal(e.Status.View.Raw, &st); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return st, e.Status
+}
+
+// await waits until the status is as wanted, and tells each change on the way.
+func (w *world) await(what string, most time.Duration, ok func(engine.Status) bool) engine.Status {
+	w.t.Helper()
+	deadline, last, began := time.Now().Add(most), "", time.Now()
+	for {
+		st, _ := w.status()
+		line := ""
+		if r := st.Rollout; r != nil {
+			line = fmt.Sprintf("%s step %s %s %s: %s", r.ID, r.StepName, r.Outcome, r.Decision.Reason, r.Decision.Message)
+		}
+		if line != last {
+			w.t.Logf("%6.1f s  %s", time.Since(began).Seconds(), line)
+			last = line
+		}
+		if ok(st) {
+			return st
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("no %s within %s", what, most)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+func (w *world) awaitStable(version string) {
+	w.t.Helper()
+	w.await("stable "+version, 3*time.Minute, func(s engine.Status) bool {
+		return s.Stable != nil && s.Stable.Ready && s.Stable.Version == version
+	})
+	w.awaitAnswers()
+}
+
+// awaitAnswers waits until the gateway serves the endpoint.
+func (w *world) awaitAnswers() {
+	w.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "")
+		if !a.failed() {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the endpoint does not answer: %+v", a)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func (w *world) awaitOutcome(version, outcome string, most time.Duration) engine.Status {
+	w.t.Helper()
+	st := w.await(version+" "+outcome, most, func(s engine.Status) bool {
+		return s.Rollout != nil && s.Rollout.To == version && s.Rollout.Outcome != ""
+	})
+	if st.Rollout.Outcome != outcome {
+		w.t.Fatalf("version %s: %s (%s: %s), want %s", version, st.Rollout.Outcome, st.Rollout.Decision.Reason, st.Rollout.Decision.Message, outcome)
+	}
+	return st
+}
+
+func (w *world) ask(c *http.Client, body []byte, version string) answer {
+	a := answer{at: time.Now(), header: version}
+	req, err := http.NewRequest(http.MethodPost, mesh.Gateway+"/score", bytes.NewReader(body))
+	if err != nil {
+		a.err = err.Error()
+		return a
+	}
+	req.Host = w.name + ".example.com"
+	req.Header.Set("Content-Type", "application/json")
+	if version != "" {
+		req.Header.Set("x-api-version", version)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		a.err = err.Error()
+		return a
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		a.err = err.Error()
+		return a
+	}
+	a.status, a.stamp, a.fallback = resp.StatusCode, resp.Header.Get("x-serin-route"), resp.Header.Get("x-serin-fallback")
+	if a.failed() {
+		a.err = string(text)
+	}
+	return a
+}
+
+// traffic asks at a steady rate until the function returned is called; every tenth
+// request asks for one version by header.
+func (w *world) traffic(perSecond int) (stop func() []answer) {
+	w.t.Helper()
+	done := make(chan struct{})
+	var wait sync.WaitGroup
+	bodies := make(chan []byte, 64)
+	wait.Go(func() {
+		defer close(bodies)
+		g, tick := safedriver.NewGenerator(5), time.NewTicker(time.Second/time.Duration(perSecond))
+		defer tick.Stop()
+		for n := 0; n < 200_000; n++ {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			select {
+			case bodies <- g.RequestBody(nil, 2):
+			default: // every client waits: a slow answer must not become a burst
+			}
+		}
+	})
+	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	for range 16 {
+		wait.Go(func() {
+			for body := range bodies {
+				a := w.ask(client, body, "")
+				w.mu.Lock()
+				w.seen = append(w.seen, a)
+				w.mu.Unlock()
+			}
+		})
+	}
+	return sync.OnceValue(func() []answer {
+		close(done)
+		wait.Wait()
+		client.CloseIdleConnections()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.seen
+	})
+}
+
+// failures returns what went wrong for clients.
+func failures(all []answer) (out []answer) {
+	for _, a := range all {
+		if a.failed() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
