@@ -25,9 +25,10 @@ lint: ## formatting, vet, linters, generated files up to date
 vuln: ## known vulnerabilities (needs https://vuln.go.dev, or VULNDB=file:///FOLDER with a copy)
 	@VULNDB="$(VULNDB)" ./.ci/vuln
 
-generate: build ## docs/cli.md, deep copies, CRDs: everything that is generated
+generate: build ## docs/cli.md, docs/api-reference.md, deep copies, CRDs: everything that is generated
 	./bin/serin docs > docs/cli.md
 	$(TOOL) controller-gen object paths=./api/... crd:maxDescLen=0 output:crd:dir=charts/serin/crds paths=./api/...
+	$(GO) run ./internal/gendoc > docs/api-reference.md
 
 verify: generate ## fails when a generated file is out of date
 	@git diff --exit-code -- docs api charts || { echo "generated files are out of date: commit what 'make generate' wrote"; exit 1; }
