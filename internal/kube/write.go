@@ -98,9 +98,19 @@ func (p *platform) heldFloor(ctx context.Context) int32 {
 }
 
 // askToStop marks a revision; tidy takes it away when no request can be on its way
-// to it any more.
+// to it any more. It is asked again and again until the revision is gone: only the
+// first time counts, or it would never be over.
 func (p *platform) askToStop(ctx context.Context, r rollout.Revision) error {
-	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: r.Name}}
+	d := &appsv1.Deployment{}
+	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: r.Name}, d); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("stopping revision %q: %w", r.Name, err)
+	}
+	if d.Annotations[AnnotationStopAsked] != "" {
+		return nil
+	}
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q,%q:%q}}}`, AnnotationStopAfter, strconv.FormatUint(uint64(p.routing.Epoch), 10), AnnotationStopAsked, p.cfg.Clock().UTC().Format(time.RFC3339))
 	if err := p.api.Patch(ctx, d, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(FieldManager)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("stopping revision %q: %w", r.Name, err)
