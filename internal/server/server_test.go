@@ -28,7 +28,6 @@ type fake struct {
 	applied  []string // by whom, dry runs left out
 	acted    []engine.ActionRequest
 	accept   bool
-	fail     error
 	entries  chan engine.Event
 	status   engine.Status
 	counters engine.Counters
