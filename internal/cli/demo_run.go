@@ -181,12 +181,12 @@ func (d *demo) try(ctx context.Context, t trial) (*trialResult, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (last: %s)", err, progressOrNothing(st))
 	}
-	d.finish(r, st.Rollout)
-	return r, nil
+	return d.finish(r, st.Rollout), nil
 }
 
-// finish notes how a rollout ended and says it.
-func (d *demo) finish(r *trialResult, v *engine.RolloutView) {
+// finish notes how a rollout ended and says it. What it returns is a copy: answers may
+// still come in.
+func (d *demo) finish(r *trialResult, v *engine.RolloutView) *trialResult {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r.Outcome, r.Step, r.Reason, r.Message, r.Seconds, r.Exposed = v.Outcome, v.StepName, v.Decision.Reason, v.Decision.Message, time.Since(r.began).Seconds(), v.Evidence.CandidateRequests
@@ -203,6 +203,8 @@ func (d *demo) finish(r *trialResult, v *engine.RolloutView) {
 		d.say("          %s %-10s %s", p.outcome(string(m.Outcome)), m.Name, m.Message)
 	}
 	d.say("          %d requests reached it by weight; %d were answered by stable in its place; clients saw %d failures", r.Exposed, r.FellBack, r.Failed)
+	noted := *r
+	return &noted
 }
 
 // speaks reports whether a metric is part of why: what passed of a promoted

@@ -1,8 +1,10 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +15,7 @@ import (
 )
 
 // TestPromise6RecordBeforeAct: whatever the platform is asked for is in the record
-// already.
+// already, but for the routes of a revert.
 func TestPromise6RecordBeforeAct(t *testing.T) {
 	w := newWorld(t)
 	seen := map[string]int{}
@@ -95,6 +97,66 @@ func TestPromise6RecordCannotBeWritten(t *testing.T) {
 	w.round(10, 0)
 	if s := w.Status(); s.Rollout.Outcome != "Reverted" || w.platform.Routing().WeightBP != 0 {
 		t.Errorf("after a restart: %+v", s.Rollout)
+	}
+}
+
+// slowDisk calls before whenever something is saved.
+type slowDisk struct {
+	engine.Recorder
+	before func(engine.Record)
+}
+
+func (d slowDisk) Save(ctx context.Context, r engine.Record, with engine.Additions) error {
+	d.before(r)
+	return d.Recorder.Save(ctx, r, with)
+}
+
+// TestPromise7RevertDoesNotWaitForTheDisk: while the record of a revert is being
+// written, the candidate's traffic is gone already; what else is done comes later.
+func TestPromise7RevertDoesNotWaitForTheDisk(t *testing.T) {
+	w := newWorld(t)
+	w.inProduction("v1")
+	saves := 0
+	config := w.config()
+	config.Recorder = slowDisk{w.recorder, func(r engine.Record) {
+		if r.State.Attempt == nil || r.State.Attempt.Outcome != rollout.Reverted {
+			return
+		}
+		if saves++; saves > 1 {
+			return
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for w.platform.Routing().WeightBP > 0 {
+			if time.Now().After(deadline) {
+				t.Error("the routes of a revert waited for its record")
+				return
+			}
+			runtime.Gosched()
+		}
+		for _, a := range w.platform.Applied() {
+			if _, stops := a.(rollout.StopRevision); stops {
+				t.Errorf("%+v before it was recorded", a)
+			}
+		}
+	}}
+	e, _, err := engine.Open(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Engine = e
+	if err := e.Restore(t.Context(), w.wish); err != nil {
+		t.Fatal(err)
+	}
+	w.onTrial("v2")
+	w.platform.Applied()
+	w.until("the revert", 100, 1, func() bool { return w.Status().Rollout.Outcome == "Reverted" })
+	if saves == 0 {
+		t.Error("the revert was not recorded")
+	}
+	for _, a := range w.platform.Applied() {
+		if isRouting(a) {
+			t.Errorf("%+v was put in force twice", a)
+		}
 	}
 }
 

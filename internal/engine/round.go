@@ -40,7 +40,9 @@ func (e *Engine) round(ctx context.Context) error {
 	}
 	with := Additions{Entries: e.entriesOf(now, next, in, decision), Ended: e.ended(next, in)}
 	begins := e.begins(&rec)
+	handedOver := e.handOver(ctx, actions, decision)
 	unrecorded := e.record(ctx, rec, with, decision)
+	actions = handedOver()
 	if unrecorded != nil && !decision.Reverts() {
 		return errors.Join(unrecorded, e.work(ctx))
 	}
@@ -84,7 +86,29 @@ func (e *Engine) countFor(rec Record) error {
 	return nil
 }
 
-// record saves before anything is done. Where the record cannot be written only a
+// handOver begins to put a revert's routes in force: they do not wait for the disk,
+// nor does the record wait for a mesh that is busy. Should the process die between
+// the two, the revert was not told to anybody yet, and is decided again. The function
+// returned waits for the routes and says what is left to be done.
+func (e *Engine) handOver(ctx context.Context, actions []rollout.Action, d rollout.Decision) func() []rollout.Action {
+	at := slices.IndexFunc(actions, isRouting)
+	if at < 0 || !d.Reverts() {
+		return func() []rollout.Action { return actions }
+	}
+	e.announce(actions[at])
+	done := make(chan error, 1)
+	go func() { done <- e.carryOut(ctx, actions[at]) }()
+	return func() []rollout.Action {
+		if <-done != nil {
+			return actions // it is tried again, and its error told, with the rest
+		}
+		e.changed = true
+		e.todo = slices.DeleteFunc(e.todo, isRouting) // of routes only the latest count
+		return slices.Delete(slices.Clone(actions), at, at+1)
+	}
+}
+
+// record saves before anything is done, but for a revert's routes. Where the record cannot be written only a
 // revert goes on: safety does not wait for a disk. Its record is owed then.
 func (e *Engine) record(ctx context.Context, rec Record, with Additions, d rollout.Decision) error {
 	due := e.dirty || len(e.owed.Entries) > 0 || len(with.Entries) > 0 || moved(e.rec.State, rec.State)

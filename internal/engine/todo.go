@@ -86,11 +86,20 @@ func after(a, l rollout.Action) bool {
 }
 
 func (e *Engine) apply(ctx context.Context, a rollout.Action) error {
-	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
-	defer cancel()
+	e.announce(a)
+	return e.carryOut(ctx, a)
+}
+
+// announce tells the source of an epoch before any request of it is routed.
+func (e *Engine) announce(a rollout.Action) {
 	if r, ok := a.(rollout.SetRouting); ok {
 		e.cfg.Source.Begin(e.epochInfo(r.Routing))
 	}
+}
+
+func (e *Engine) carryOut(ctx context.Context, a rollout.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
 	if err := e.cfg.Platform.Apply(ctx, a); err != nil {
 		return fmt.Errorf("applying %s: %w", describe(a), err)
 	}

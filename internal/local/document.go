@@ -62,7 +62,7 @@ func fileDigest(path string) (string, error) {
 // command says how the scorer of a document is run. The model is copied into the
 // state folder first: a revision is immutable, whatever becomes of the file.
 func (e *Endpoint) command(r spec.Resolved) (Command, error) {
-	c := Command{Dir: e.base, Env: r.Scorer.Env, Readiness: r.Readiness.Path}
+	c := Command{Dir: e.base, Env: r.Scorer.Env, Readiness: r.Readiness.Path, ReadyWithin: r.Readiness.Timeout}
 	if r.Scorer.Model == "" {
 		c.Args = slices.Clone(r.Scorer.Command)
 		if c.Args[0] == "serin" {

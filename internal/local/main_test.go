@@ -51,6 +51,12 @@ func stub(kind string, args []string) int {
 		fmt.Println("reading the model")
 		fmt.Fprintln(os.Stderr, "the model is of no use")
 		return 3
+	case "idle": // never ready
+		fmt.Println("reading a model that is never read")
+		ended := make(chan os.Signal, 1)
+		signal.Notify(ended, syscall.SIGTERM)
+		<-ended
+		return 0
 	case "deaf": // to SIGTERM
 		signal.Ignore(syscall.SIGTERM)
 	case "parent": // of a program that outlives it

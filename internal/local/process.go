@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type Command struct {
 	Env       []string `json:"env,omitempty"` // NAME=value, besides the owner's
 	Dir       string   `json:"dir"`
 	Readiness string   `json:"readiness"` // path of the readiness probe
+	// ReadyWithin is the time that a start may take; 0, as in older records: 2 minutes.
+	ReadyWithin time.Duration `json:"readyWithin,omitempty"`
 }
 
 const (
@@ -37,6 +40,7 @@ const (
 	shortLife      = 10 * time.Second // a life that ends sooner is a crash
 	failureLines   = 3                // of output quoted in a failure
 	outputDelay    = time.Second      // for the rest of the output of a scorer that ended
+	readyWithin    = 2 * time.Minute  // if the command does not say
 	lookupFailures = 127              // exit code of the leash when the command cannot be started
 )
 
@@ -121,12 +125,12 @@ func (p *process) keepRunning(ctx context.Context) {
 	backoff, short := backoffFirst, 0
 	for ctx.Err() == nil {
 		began := time.Now()
-		failure := p.live(ctx)
+		failure, late := p.live(ctx)
 		if ctx.Err() != nil {
 			p.update(func(s *ProcessStatus) { s.Ready = false })
 			return
 		}
-		if time.Since(began) < shortLife {
+		if late || time.Since(began) < shortLife {
 			short++
 		} else {
 			short, backoff = 1, backoffFirst
@@ -146,20 +150,21 @@ func (p *process) keepRunning(ctx context.Context) {
 	}
 }
 
-// live runs the scorer once and returns why it ended.
-func (p *process) live(ctx context.Context) string {
+// live runs the scorer once and returns why it ended. late: it was never ready, and
+// was ended for that.
+func (p *process) live(ctx context.Context) (failure string, late bool) {
 	p.out.Reset()
 	port, err := p.port()
 	if err != nil {
-		return err.Error()
+		return err.Error(), false
 	}
 	cmd := p.build(port)
 	leash, err := cmd.StdinPipe()
 	if err != nil {
-		return fmt.Sprintf("making the leash: %v", err)
+		return fmt.Sprintf("making the leash: %v", err), false
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Sprintf("starting the leash: %v", err)
+		return fmt.Sprintf("starting the leash: %v", err), false
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p.update(func(s *ProcessStatus) { s.Addr, s.PID, s.Since = addr, cmd.Process.Pid, time.Now() })
@@ -171,18 +176,28 @@ func (p *process) live(ctx context.Context) string {
 	}()
 	probing, stopProbing := context.WithCancel(ctx)
 	defer stopProbing()
-	go p.probe(probing, addr)
+	ready := make(chan struct{})
+	go p.probe(probing, addr, sync.OnceFunc(func() { close(ready) }))
+	within := cmp.Or(p.command.ReadyWithin, readyWithin)
 	select {
 	case err := <-ended:
-		return p.describe(err)
+		return p.describe(err), false
 	case <-ctx.Done():
-		stopProbing()
-		_ = leash.Close()
-		if err := <-ended; err != nil {
-			p.logger.Debug("scorer stopped", "how", err)
+	case <-ready:
+		select {
+		case err := <-ended:
+			return p.describe(err), false
+		case <-ctx.Done():
 		}
-		return "stopped"
+	case <-time.After(within):
+		failure, late = fmt.Sprintf("not ready within %s of its start (spec.scorer.readiness.timeout): GET %s got no 2xx answer", within, p.command.Readiness), true
 	}
+	stopProbing()
+	_ = leash.Close()
+	if err := <-ended; err != nil {
+		p.logger.Debug("scorer stopped", "how", err)
+	}
+	return failure + p.lastWords(), late
 }
 
 func (p *process) build(port int) *exec.Cmd {
@@ -212,14 +227,19 @@ func (p *process) describe(err error) string {
 	} else if err != nil {
 		what = err.Error()
 	}
-	if lines := p.out.LastLines(failureLines); len(lines) > 0 {
-		what += ": " + strings.Join(lines, " | ")
-	}
-	return what
+	return what + p.lastWords()
 }
 
-// probe asks the readiness path until the context ends.
-func (p *process) probe(ctx context.Context, addr string) {
+func (p *process) lastWords() string {
+	lines := p.out.LastLines(failureLines)
+	if len(lines) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(lines, " | ")
+}
+
+// probe asks the readiness path until the context ends, and says when it is ready.
+func (p *process) probe(ctx context.Context, addr string, isReady func()) {
 	every, failures := time.NewTicker(probeEvery), 0
 	defer every.Stop()
 	ready := false
@@ -232,6 +252,7 @@ func (p *process) probe(ctx context.Context, addr string) {
 		case ok && !ready:
 			ready, failures = true, 0
 			every.Reset(probeReady)
+			isReady()
 			p.update(func(s *ProcessStatus) { s.Ready, s.Failure = true, "" })
 		case ok:
 			failures = 0

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 func keep(t *testing.T, c Command) *process {
@@ -47,6 +48,30 @@ func TestPromise3CrashLoopSaysWhy(t *testing.T) {
 	st := p.Status()
 	if st.Ready || st.Restarts < crashesToLoop || !strings.Contains(st.Failure, "exited with code 3") || !strings.Contains(st.Failure, "the model is of no use") {
 		t.Errorf("status %+v; want no readiness, %d restarts, the exit code and the last words", st, crashesToLoop)
+	}
+}
+
+// TestPromise3NeverReadyIsStartedAgain: a start that takes too long is a short life,
+// however long it took.
+func TestPromise3NeverReadyIsStartedAgain(t *testing.T) {
+	c := stubOf("ep-r1", "idle")
+	c.ReadyWithin = 500 * time.Millisecond
+	p := keep(t, c)
+	until(t, "the crash loop", func() bool { return p.Status().CrashLooping })
+	st := p.Status()
+	if st.Ready || st.Restarts < crashesToLoop || !strings.Contains(st.Failure, "not ready within 500ms") || !strings.Contains(st.Failure, "readiness.timeout") {
+		t.Errorf("status %+v; want no readiness, %d restarts, and the limit named", st, crashesToLoop)
+	}
+}
+
+// TestReadyInTimeStays: the limit is for the start only.
+func TestReadyInTimeStays(t *testing.T) {
+	c := stubOf("ep-r1", "serves")
+	c.ReadyWithin = patience
+	p := keep(t, c)
+	until(t, "readiness", func() bool { return p.Status().Ready })
+	if st := p.Status(); st.Restarts != 0 || st.Failure != "" {
+		t.Errorf("status %+v, want no restart", st)
 	}
 }
 

@@ -188,32 +188,14 @@ func (s *Server) failScore(ctx *fasthttp.RequestCtx, err error) {
 	s.setFailed(ctx, true)
 }
 
-// acceptable refuses what could only be misread: a body that is encoded, or that says it is not JSON.
+// acceptable refuses a body that is encoded: it could only be misread. Like Azure ML's server with an undecorated run,
+// it does not look at the content type: what counts is whether the body is JSON, and curl -d calls any body a form.
 func (s *Server) acceptable(ctx *fasthttp.RequestCtx) bool {
 	if e := ctx.Request.Header.ContentEncoding(); len(e) > 0 && !bytes.EqualFold(e, []byte("identity")) {
 		s.fail(ctx, fasthttp.StatusUnsupportedMediaType, "Content-Encoding "+quoteShort(string(e))+" is not supported: send the body uncompressed, without that header")
 		return false
 	}
-	if s.model == nil {
-		return true // a dummy reads no body
-	}
-	t := ctx.Request.Header.ContentType()
-	if len(t) > 0 && !isJSON(t) {
-		s.fail(ctx, fasthttp.StatusUnsupportedMediaType, "Expects Content-Type to be application/json")
-		return false
-	}
 	return true
-}
-
-// isJSON takes application/json and application/*+json, with any parameters: JSON is always UTF-8 (RFC 8259, 8.1).
-func isJSON(contentType []byte) bool {
-	media, _, _ := bytes.Cut(contentType, []byte(";"))
-	media = bytes.TrimSpace(media)
-	if bytes.EqualFold(media, []byte(typeJSON)) {
-		return true
-	}
-	media = bytes.ToLower(media)
-	return bytes.HasPrefix(media, []byte("application/")) && bytes.HasSuffix(media, []byte("+json"))
 }
 
 // identify copies or makes the request's ids by the rules of Azure ML's server. false: refused, and answered.

@@ -62,10 +62,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
+	cut := s.conns.closeAll() // before the handlers are told: what counts as cut is not answered any more
 	if !s.hasCut.Swap(true) {
 		close(s.cut)
 	}
-	return fmt.Errorf("draining the scorer, %d connections cut: %w", s.conns.closeAll(), err)
+	return fmt.Errorf("draining the scorer, %d connections cut: %w", cut, err)
 }
 
 func (s *Server) linger(ctx context.Context) {

@@ -127,8 +127,8 @@ func (d *Document) For(m Mode) (Resolved, Report, error) {
 	} else {
 		d.local(c, &r)
 	}
-	if c.written("spec.scorer.readiness.timeout") {
-		c.note("spec.scorer.readiness.timeout has no effect yet: spec.rollout.progressDeadline bounds how long a version may take to be ready")
+	if m == Cluster && c.written("spec.scorer.readiness.timeout") {
+		c.note("spec.scorer.readiness.timeout has no effect on Kubernetes yet: spec.rollout.progressDeadline bounds how long a version may take to be ready")
 	}
 	if len(c.problems) > 0 {
 		return Resolved{}, Report{}, &Errors{c.problems}
