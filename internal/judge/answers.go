@@ -39,9 +39,17 @@ func invalid(p Policy, s *sums) Metric {
 	m.Message = fmt.Sprintf("candidate %s of answers without a usable score, stable %s; passes below %g %%", rate(bad, seen), rate(k[Stable], n[Stable]), 100*p.Invalid.PromoteBelow)
 	if constant > math.Min(own, against) && constant > 0 && s.constantSoFar() {
 		m.Reason = ConstantScores
-		m.Message = fmt.Sprintf("all of the candidate's answers scored %.6g, while stable's vary", s.candidateRange().Min)
+		m.Message = fmt.Sprintf("all %d scored answers of the candidate are %.6g, while stable's vary", s.candidateScored(), s.candidateRange().Min)
 	}
 	return m
+}
+
+func (s *sums) candidateScored() uint64 {
+	scored := s.settled.Scored
+	for i := range s.strata {
+		scored += s.strata[i].settled[Candidate].Scored
+	}
+	return scored
 }
 
 func (s *sums) candidateRange() Range {
@@ -61,11 +69,7 @@ const constantNull = .1
 // it is then stable's with a chance of at most (1-w) / (1-w + w constantNull), and all
 // of them were. 0 when the candidate's scores vary or are fewer than 100.
 func (s *sums) constantScores() float64 {
-	scored := s.settled.Scored
-	for i := range s.strata {
-		scored += s.strata[i].settled[Candidate].Scored
-	}
-	if scored < leastConstant || !s.candidateRange().constant() {
+	if s.candidateScored() < leastConstant || !s.candidateRange().constant() {
 		return 0
 	}
 	logE := float64(s.settled.StableVaried) * math.Log1p(constantNull)

@@ -45,7 +45,7 @@ func errorRate(p Policy, s *sums) Metric {
 	m.Lower, m.Upper, m.Open = ratioBounds(events, p.FalsePromote)
 	k := s.totals(errorUnits)
 	m.Needed = s.errorsNeeded(p, m, k)
-	m.Message = fmt.Sprintf("candidate failed %s, stable %s: %s; passes below %gx", rate(k[Candidate], m.N[Candidate]), rate(k[Stable], m.N[Stable]), bounds(m), p.Errors.PromoteBelow)
+	m.Message = fmt.Sprintf("candidate failed %s, stable %s: %s; passes below %gx", rate(k[Candidate], m.N[Candidate]), rate(k[Stable], m.N[Stable]), bounds(m, k), p.Errors.PromoteBelow)
 	if p.Errors.OrWithin > 0 {
 		m.Message += fmt.Sprintf(" or within %g points", 100*p.Errors.OrWithin)
 	}
@@ -90,11 +90,24 @@ func part(k, n uint64) float64 {
 	return float64(k) / float64(n)
 }
 
-func bounds(m Metric) string {
-	if m.Open {
-		return fmt.Sprintf("%.2fx, above %.2fx", m.Value, m.Lower)
+// bounds says the ratio of k, and between what it is known to be.
+func bounds(m Metric, k [2]uint64) string {
+	ratio := fmt.Sprintf("%.2fx", m.Value)
+	switch {
+	case k[Stable] == 0 && k[Candidate] == 0:
+		return "no failure to compare"
+	case k[Stable] == 0:
+		ratio = "no failure of stable to compare with"
 	}
-	return fmt.Sprintf("%.2fx, between %.2fx and %.2fx", m.Value, m.Lower, m.Upper)
+	switch {
+	case m.Open && m.Lower == 0:
+		return ratio + ", not bounded yet"
+	case m.Open:
+		return fmt.Sprintf("%s, above %.2fx", ratio, m.Lower)
+	case m.Lower == 0:
+		return fmt.Sprintf("%s, below %.2fx", ratio, m.Upper)
+	}
+	return fmt.Sprintf("%s, between %.2fx and %.2fx", ratio, m.Lower, m.Upper)
 }
 
 // ratioBounds is the confidence sequence of the ratio on a grid of 65 points from
@@ -137,14 +150,24 @@ func needed(p Policy, m Metric, prior float64) uint64 {
 	if m.EvidencePromote >= bar {
 		return 0
 	}
-	left := math.Max(prior-n, 1)
-	if m.EvidencePromote > 1 && n > 0 {
+	// More than usual, and still nothing to go by: as many again, for all one knows.
+	left := math.Max(n, 1)
+	switch {
+	case m.EvidencePromote > 1 && n > 0:
 		left = n * (bar - m.EvidencePromote) / m.EvidencePromote
+	case prior > n:
+		left = prior - n
 	}
+	return count(left)
+}
+
+// count rounds an estimate up to a whole number, 1 at least; 0, unknown, for one that
+// is beyond all bounds.
+func count(left float64) uint64 {
 	if !(left < 1e15) {
 		return 0
 	}
-	return uint64(math.Ceil(left))
+	return uint64(math.Ceil(math.Max(left, 1)))
 }
 
 // shadowErrors judges pairs in which one arm failed: revert only, for a pass in
@@ -159,7 +182,7 @@ func shadowErrors(p Policy, s *sums) Metric {
 	if failed := c.onlyStable + c.both; failed > 0 {
 		m.Value = float64(c.onlyCandidate+c.both) / float64(failed)
 	}
-	m.Message = fmt.Sprintf("of %d shadow pairs the candidate alone failed %d, stable alone %d, both %d", s.shadow.N, c.onlyCandidate, c.onlyStable, c.both)
+	m.Message = fmt.Sprintf("of %d shadow pairs the candidate alone failed %d, stable alone %d, both %d; reverts above %gx stable's failures", s.shadow.N, c.onlyCandidate, c.onlyStable, c.both, p.Errors.RevertAbove)
 	if s.shadow.N == 0 {
 		m.Outcome, m.Message = NotJudgeable, "no shadow pairs"
 	}

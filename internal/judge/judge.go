@@ -154,6 +154,8 @@ func summary(v *Verdict) string {
 			passed = passed || m.Name == nameErrors
 		case m.Needed > 0:
 			open = append(open, fmt.Sprintf("%s needs about %d more requests", m.Name, m.Needed))
+		case m.Undecidable != "":
+			open = append(open, fmt.Sprintf("%s is not decided by more requests like these (%s)", m.Name, m.Undecidable))
 		default:
 			open = append(open, m.Name+" is not decided")
 		}

@@ -3,6 +3,7 @@ package judge
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -37,28 +38,65 @@ func latency(p Policy, c *Calibration, s *sums) Metric {
 		return m
 	}
 	up, down := latencyShifts(p.Latency)
-	_, m.Threshold = TestedLatency(p.Latency)
+	revertAbove, promoteBelow := TestedLatency(p.Latency)
+	m.Threshold = promoteBelow
 	var terms []float64
 	for _, edge := range c.RevertEdges {
 		terms = append(terms, logRatio(s.slower(edge, up), 1, revertGrid))
 	}
 	m.EvidenceRevert = logMeanExp(terms)
+	h := s.latencies()
+	m.N = [2]uint64{h[Stable].Total(), h[Candidate].Total()}
+	var text string
+	m.Value, text = quantileRatios(&h, p.Latency.At)
+	m.Message = fmt.Sprintf("%s; reverts beyond %.3fx, passes below %.3fx (margins in whole buckets)", text, revertAbove, promoteBelow)
+	s.notSlower(p, c, &h, down, &m)
+	return m
+}
+
+// notSlower fills in what speaks for promotion, and what is missing: every quantile
+// has to pass.
+func (s *sums) notSlower(p Policy, c *Calibration, h *[2]Histogram, down int, m *Metric) {
+	bar := -math.Log(p.FalsePromote)
 	m.EvidencePromote = math.Inf(1)
-	for _, edge := range c.PromoteEdges {
-		m.EvidencePromote = math.Min(m.EvidencePromote, logRatio(s.slower(edge, down), 1, promoteGrid))
+	var left float64
+	var stuck []string
+	for i, q := range p.Latency.At {
+		t := s.quantileTest(&h[Stable], q, c.PromoteEdges[i], down)
+		m.EvidencePromote = math.Min(m.EvidencePromote, t.evidence)
+		if t.moved {
+			m.Message += fmt.Sprintf("; production's p%g has moved since calibration: compared at %s, not at %s", 100*q, short(EdgeOf(t.edge)), short(EdgeOf(c.PromoteEdges[i])))
+		}
+		switch more := t.left(s, h, down, bar); {
+		case t.evidence >= bar:
+		case !t.known(&h[Stable]):
+			left = math.Max(left, math.Max(latencyUsual, 2*t.least())-float64(m.N[Candidate]))
+		case math.IsInf(more, 1):
+			stuck = append(stuck, fmt.Sprintf("p%g: %s", 100*q, t.stuck(h, down)))
+		default:
+			left = math.Max(left, more)
+		}
 	}
-	var h [2]Histogram
+	if m.N == [2]uint64{} {
+		m.EvidencePromote = 0
+	}
+	if len(stuck) > 0 {
+		m.Undecidable = strings.Join(stuck, "; ")
+		m.Message += "; more requests like these do not decide it: " + m.Undecidable
+		return
+	}
+	if left > 0 {
+		m.Needed = count(left)
+	}
+}
+
+func (s *sums) latencies() (h [2]Histogram) {
 	for i := range s.strata {
 		for a := range h {
 			h[a].Add(&s.strata[i].settled[a].Latency)
 		}
 	}
-	m.N = [2]uint64{h[Stable].Total(), h[Candidate].Total()}
-	var text string
-	m.Value, text = quantileRatios(&h, p.Latency.At)
-	m.Message = text + fmt.Sprintf("; tested in whole buckets: reverts beyond %.3fx, passes below %.3fx", math.Exp2(float64(up)/bucketsPerDoubling), m.Threshold)
-	m.Needed = needed(p, m, latencyUsual)
-	return m
+	return h
 }
 
 func (s *sums) slower(edge, shift int) []coins {
@@ -82,14 +120,16 @@ func quantileRatios(h *[2]Histogram, at []float64) (worst float64, text string) 
 		if text != "" {
 			text += ", "
 		}
-		text += fmt.Sprintf("p%g %s against %s", 100*q, short(EdgeOf(b)), short(EdgeOf(a)))
-		worst = math.Max(worst, math.Exp2(float64(b-a)/bucketsPerDoubling))
+		ratio := math.Exp2(float64(b-a) / bucketsPerDoubling)
+		text += fmt.Sprintf("p%g %s, stable %s (%.3gx)", 100*q, short(EdgeOf(b)), short(EdgeOf(a)), ratio)
+		worst = math.Max(worst, ratio)
 	}
-	return worst, fmt.Sprintf("%s over %d and %d requests", text, h[Candidate].Total(), h[Stable].Total())
+	return worst, fmt.Sprintf("%s; %d requests of the candidate, %d of stable", text, h[Candidate].Total(), h[Stable].Total())
 }
 
+// short rounds to three digits.
 func short(d time.Duration) time.Duration {
-	unit := time.Microsecond
+	unit := time.Nanosecond
 	for d >= 1000*unit {
 		unit *= 10
 	}

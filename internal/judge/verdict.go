@@ -74,7 +74,10 @@ type Metric struct {
 	EvidenceRevert  float64 `json:"evidenceRevert"`
 	EvidencePromote float64 `json:"evidencePromote"`
 	Needed          uint64  `json:"needed,omitempty"` // rough number of further candidate units until decidable; 0: unknown or decided
-	Message         string  `json:"message"`          // one line: value, bound, n
+	// Undecidable says why no number of further requests would decide the metric, if
+	// both arms go on as they are.
+	Undecidable string `json:"undecidable,omitempty"`
+	Message     string `json:"message"` // one line: value, bound, n
 }
 
 // Verdict is what Judge says.

@@ -17,8 +17,9 @@ const (
 	drainEvery = 20 * time.Millisecond
 	drainMost  = 30 * time.Second
 	// repeatBP is the share of shadowed requests that stable is asked twice, where
-	// agreement is judged: 1 %.
-	repeatBP = 100
+	// agreement is judged: 1 %, after each of the first repeatFirst that are judged.
+	repeatBP    = 100
+	repeatFirst = 100
 )
 
 // Traffic is what the document says of requests.
@@ -162,6 +163,9 @@ func (p *platform) swap() error {
 		Stable: p.target(r.Stable), Candidate: p.target(r.Candidate),
 		Header: t.Header, Sticky: t.Sticky, Fallback: t.Fallback,
 		CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,
+	}
+	if t.RepeatBP > 0 && !r.Warmup {
+		table.RepeatFirst = repeatFirst
 	}
 	if table.Candidate == nil && (table.WeightBP > 0 || table.ShadowBP > 0) {
 		// These are not the routes that were asked for, so they are not called so:

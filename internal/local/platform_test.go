@@ -55,6 +55,26 @@ func onThisMachine(t *testing.T) enginetest.Place {
 	}
 }
 
+// TestRepeatsBeginAfterWarmup: what stable says twice in a warm-up is not judged.
+func TestRepeatsBeginAfterWarmup(t *testing.T) {
+	p := newPlatform(testBinary(t), proxy.New(proxy.Config{}), logger(t), func() {})
+	for _, c := range []struct {
+		repeatBP int
+		warmup   bool
+		want     int
+	}{{repeatBP, true, 0}, {repeatBP, false, repeatFirst}, {0, false, 0}} {
+		if err := p.setTraffic(Traffic{RepeatBP: c.repeatBP}); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Apply(t.Context(), rollout.SetRouting{Routing: rollout.Routing{Epoch: 1, Rollout: "ep-1", Stable: "ep-r1", Warmup: c.warmup}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.table.RepeatFirst; got != c.want {
+			t.Errorf("%+v: %d requests are repeated first", c, got)
+		}
+	}
+}
+
 // ask returns the revision whose stamp an answer carries.
 func ask(t *testing.T, client *http.Client, addr, header string) string {
 	t.Helper()

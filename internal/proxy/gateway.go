@@ -92,6 +92,11 @@ func (g *Gateway) Swap(t *Table) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := newRoute(t, g.upstream(t.Stable), g.upstream(t.Candidate))
+	if old := g.route.Load(); old != nil && old.Rollout == r.Rollout {
+		r.repeated = old.repeated
+	} else {
+		r.repeated = new(atomic.Int64)
+	}
 	g.route.Store(r)
 	for target, u := range g.upstreams {
 		if u != r.stable && u != r.candidate {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"net"
@@ -285,7 +286,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a body that is too large: %d, want 413", resp.StatusCode)
 	}
 	for name, table := range map[string]Table{
-		"a weight beyond 100 %": {WeightBP: 10001}, "a negative shadow share": {ShadowBP: -1}, "a repeat share beyond 100 %": {RepeatBP: 10001}, "no candidate": {WeightBP: 1}, "a negative time-out": {Timeout: -1},
+		"a weight beyond 100 %": {WeightBP: 10001}, "a negative shadow share": {ShadowBP: -1}, "a repeat share beyond 100 %": {RepeatBP: 10001}, "negative first repeats": {RepeatFirst: -1}, "no candidate": {WeightBP: 1}, "a negative time-out": {Timeout: -1},
 	} {
 		if err := g.Swap(&table); err == nil {
 			t.Errorf("%s is accepted", name)
@@ -304,4 +305,24 @@ func TestShadowIsPairedAndDropped(t *testing.T) {
 		}
 	}
 	tap.await(t, "every copy paired or dropped", func() bool { return tap.pairs+int(g.Stats().ShadowDropped) == n && tap.again == tap.pairs })
+}
+
+// TestFirstShadowsAreRepeated: stable is asked twice for each of a rollout's first shadowed requests, however often its
+// weights move; a new rollout begins anew.
+func TestFirstShadowsAreRepeated(t *testing.T) {
+	tap := newCounter()
+	g, url := serve(t, tap)
+	table := Table{Rollout: "x", ShadowBP: 10000, Stable: backend(t, "r1", 200), Candidate: backend(t, "r2", 200)}
+	for i, step := range []struct {
+		rollout      string
+		first, again int
+	}{{"x", 0, 0}, {"x", 7, 7}, {"x", 7, 7}, {"x", 12, 12}, {"y", 7, 19}, {"y", 7, 19}} {
+		table.Rollout, table.Epoch, table.RepeatFirst = step.rollout, uint32(i), step.first
+		swap(t, g, table)
+		for range 10 {
+			ask(t, url)
+		}
+		// One too many is seen at the next step at the latest.
+		tap.await(t, fmt.Sprintf("step %d: 10 copies more paired, %d repeats", i, step.again), func() bool { return tap.pairs == 10*(i+1) && tap.again == step.again })
+	}
 }

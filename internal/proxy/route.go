@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/serin-dev/serin/internal/proxy/wire"
@@ -28,6 +29,7 @@ type route struct {
 	maxBody                     int64
 	headerName                  string // in lower case
 	stickyName                  string
+	repeated                    *atomic.Int64 // of the rollout: shadowed requests that stable was asked twice
 }
 
 func newRoute(t *Table, stable, candidate *upstream) *route {

@@ -44,11 +44,17 @@ func (k *call) shadow() {
 	}
 	e.primary.Body = slices.Clone(k.x.Body)
 	e.copied = k.request(nil, r.candidate)
-	if k.x.Failure == None && split.ByCoin(r.RepeatBP, rand.Uint64()) == split.Candidate {
+	if k.x.Failure == None && r.repeats() {
 		e.again = k.request(nil, r.stable)
 	}
 	g.stats.sent.Add(1)
 	g.running.Go(e.run)
+}
+
+// repeats reports whether stable is asked this shadowed request once more: each of the first of a rollout, then a share.
+func (r *route) repeats() bool {
+	first := r.repeated.Load() < int64(r.RepeatFirst) && r.repeated.Add(1) <= int64(r.RepeatFirst)
+	return first || split.ByCoin(r.RepeatBP, rand.Uint64()) == split.Candidate
 }
 
 // room takes room for a copy of this size, if there is any.

@@ -39,6 +39,9 @@ type Table struct {
 	// RepeatBP is the share of shadowed requests, in basis points, that stable is
 	// asked once more, off the request path: how far its own answers differ.
 	RepeatBP int
+	// RepeatFirst is the number of a rollout's first shadowed requests that stable is
+	// asked once more whatever RepeatBP says: until then nothing is known of its noise.
+	RepeatFirst int
 	// HandOver sends what is due to the candidate to stable, but for header routes.
 	HandOver bool
 	// Relay: the arms were drawn by a gateway in front of this one.
@@ -54,6 +57,8 @@ func (t *Table) Validate() error {
 		return fmt.Errorf("shadow share %d: must be from 0 to %d basis points", t.ShadowBP, split.Buckets)
 	case t.RepeatBP < 0 || t.RepeatBP > split.Buckets:
 		return fmt.Errorf("repeat share %d: must be from 0 to %d basis points", t.RepeatBP, split.Buckets)
+	case t.RepeatFirst < 0:
+		return fmt.Errorf("first repeats %d: must not be negative", t.RepeatFirst)
 	case (t.WeightBP > 0 || t.ShadowBP > 0) && t.Candidate == nil:
 		return errors.New("a share for a candidate that is not there")
 	case t.Relay != nil && t.Candidate == nil:
