@@ -15,6 +15,9 @@ const (
 	demoRate = 300
 	demoMost = 110 * time.Second
 	demoPoll = 50 * time.Millisecond
+	// demoFirst is how much production answers before the first rollout: from then on it is
+	// known how fast it is and how it scores.
+	demoFirst = 1000
 )
 
 // trial is one version that the demo rolls out.
@@ -51,16 +54,16 @@ spec:
   judge:
     errors: {orWithin: 1pp}
     latency: {revertAbove: 2x, promoteBelow: 4x}
-    scores: {mean: {revertAbove: 15%%, promoteBelow: 30%%}}
+    scores: {mean: {revertAbove: 10%%, promoteBelow: 30%%}}
 %s`
 
-const demoAgreement = `    agreement: {tolerance: "0.03", revertBelow: 85%, promoteAbove: 92%}
+const demoAgreement = `    agreement: {tolerance: "0.015", revertBelow: 80%, promoteAbove: 85%}
 `
 
 func (t trial) document() []byte {
 	shadow, agreement := "", ""
 	if t.shadow {
-		shadow, agreement = "{shadow: 100%, minDuration: 3s}, ", demoAgreement
+		shadow, agreement = "{shadow: 100%, minDuration: 5s}, ", demoAgreement
 	}
 	return fmt.Appendf(nil, demoDocument, t.name, t.scorer, t.fallback, shadow, agreement)
 }
@@ -89,6 +92,7 @@ type trialResult struct {
 type demoMetric struct {
 	Name    string  `json:"name"`
 	Outcome string  `json:"outcome"`
+	Value   float64 `json:"value"`
 	LogE    float64 `json:"evidenceRevert"` // natural log
 	Message string  `json:"message"`
 }

@@ -82,7 +82,12 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	d.startTraffic()
-	return nil
+	_, err := d.until(wait, func(engine.Status) bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.sum.OK >= demoFirst
+	})
+	return err
 }
 
 func (d *demo) startTraffic() {
@@ -99,7 +104,7 @@ func (d *demo) startTraffic() {
 		d.sum.finish(time.Since(began))
 		d.mu.Unlock()
 	}()
-	d.say("traffic: %d requests a second, 2 rows each", demoRate)
+	d.say("traffic: %d requests a second, 2 rows each; production answers %d of them first, so that its latencies and scores are known", demoRate, demoFirst)
 }
 
 func (d *demo) seen(s shot) {
@@ -199,8 +204,12 @@ func (d *demo) finish(r *trialResult, v *engine.RolloutView) *trialResult {
 		if !speaks(m, v) {
 			continue
 		}
-		r.Metrics = append(r.Metrics, demoMetric{m.Name, string(m.Outcome), m.EvidenceRevert, m.Message})
-		d.say("          %s %-10s %s", p.outcome(string(m.Outcome)), m.Name, m.Message)
+		r.Metrics = append(r.Metrics, demoMetric{m.Name, string(m.Outcome), m.Value, m.EvidenceRevert, m.Message})
+		against := ""
+		if m.EvidenceRevert >= math.Ln2 {
+			against = fmt.Sprintf(" — %.3g to 1 against it", math.Exp(math.Min(m.EvidenceRevert, 600)))
+		}
+		d.say("          %s %-10s %s%s", p.outcome(string(m.Outcome)), m.Name, m.Message, against)
 	}
 	d.say("          %d requests reached it by weight; %d were answered by stable in its place; clients saw %d failures", r.Exposed, r.FellBack, r.Failed)
 	noted := *r

@@ -57,9 +57,9 @@ func (t quantileTest) least() float64 { return knownEvents / (1 - t.q) }
 
 func (t quantileTest) known(stable *Histogram) bool { return float64(stable.Total()) >= t.least() }
 
-// candidateWorth is the number of requests that production's own latencies count for
-// where the candidate's exceedance is estimated.
-const candidateWorth = 20
+// fewRequests of the candidate say nothing of how often it is slow: until then it is
+// taken to be like production.
+const fewRequests = 20
 
 // left estimates the candidate's further requests until the test passes, if both arms
 // go on as they are: infinite if it never would. It stands on the growth of the best
@@ -83,12 +83,13 @@ func (t quantileTest) left(s *sums, h *[2]Histogram, down int, bar float64) floa
 }
 
 // exceedances are the shares of production's requests beyond the edge, and of the
-// candidate's beyond the edge shifted by the margin: as long as it has few, it is
-// taken to be like production.
+// candidate's beyond the edge shifted by the margin.
 func (t quantileTest) exceedances(h *[2]Histogram, down int) (stable, candidate float64) {
-	own := part(h[Stable].AtLeast(t.edge+down), h[Stable].Total())
-	n := float64(h[Candidate].Total())
-	return part(h[Stable].AtLeast(t.edge), h[Stable].Total()), (float64(h[Candidate].AtLeast(t.edge+down)) + candidateWorth*own) / (n + candidateWorth)
+	like := &h[Candidate]
+	if like.Total() < fewRequests {
+		like = &h[Stable]
+	}
+	return part(h[Stable].AtLeast(t.edge), h[Stable].Total()), part(like.AtLeast(t.edge+down), like.Total())
 }
 
 // stuck says why further requests would not decide the test.

@@ -142,7 +142,8 @@ func TestPromise5LatencyWhereProductionMoved(t *testing.T) {
 			c, e := m.calibration(p), at50()
 			for range looks {
 				m.serve(&e.Epochs[0], 100)
-				if metricOf(Judge(p, c, e, Window{}), nameLatency).Outcome == Pass {
+				all := gather(e)
+				if latency(p, c, &all).EvidencePromote >= -math.Log(p.FalsePromote) {
 					passed++
 					break
 				}
