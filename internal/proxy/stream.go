@@ -41,6 +41,10 @@ func (k *call) stream(h *hop, now time.Time) Failure {
 		_ = k.c.link.SetReadDeadline(time.Now()) // wakes the pump; linger sets another
 	}
 	<-done
+	if early && whole { // all was sent, the pump had only not said so yet
+		early = false
+		k.c.readWithin(time.Now(), k.c.g.cfg.limits.body)
+	}
 	if early || !whole {
 		h.unsent, k.c.last, k.c.unread = true, true, true
 	} else {
