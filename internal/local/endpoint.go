@@ -109,6 +109,12 @@ func Open(ctx context.Context, o Options) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Scorers run in the document's folder: what is relative to ours they would not find.
+	for _, folder := range []*string{&o.State, &o.Base} {
+		if *folder, err = filepath.Abs(*folder); err != nil {
+			return nil, fmt.Errorf("looking for the folder %q: %w", *folder, err)
+		}
+	}
 	if err := os.MkdirAll(o.State, 0o700); err != nil {
 		return nil, fmt.Errorf("making the state folder %q: %w", o.State, err)
 	}

@@ -281,3 +281,27 @@ func TestModelIsKept(t *testing.T) {
 		}()
 	}
 }
+
+// TestModelIsFoundFromTheDocumentsFolder: scorers run there, and the state folder is
+// named from where serve was started.
+func TestModelIsFoundFromTheDocumentsFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	o := options(t, DefaultState, document("1", "127.0.0.1:0", ""))
+	e, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	model := filepath.Join(o.Base, "model.txt")
+	if err := os.WriteFile(model, []byte("trees"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := e.keepModel(model)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(o.Base)
+	if got, err := os.ReadFile(kept); err != nil || string(got) != "trees" {
+		t.Errorf("kept as %q: from the document's folder %q, %v", kept, got, err)
+	}
+}
