@@ -72,6 +72,12 @@ func settle(p Policy, m *Metric) {
 		if m.Reason != Calibrating {
 			m.Reason = TooLittleData
 		}
+		if m.Undecidable != "" {
+			m.Message += "; more requests like these do not decide it: " + m.Undecidable
+		}
+	}
+	if m.Outcome != Inconclusive {
+		m.Undecidable = ""
 	}
 }
 

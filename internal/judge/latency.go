@@ -82,7 +82,6 @@ func (s *sums) notSlower(p Policy, c *Calibration, h *[2]Histogram, down int, m 
 	}
 	if len(stuck) > 0 {
 		m.Undecidable = strings.Join(stuck, "; ")
-		m.Message += "; more requests like these do not decide it: " + m.Undecidable
 		return
 	}
 	if left > 0 {
