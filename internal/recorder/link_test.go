@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -60,21 +61,15 @@ func TestLateOrdersOfOneControllerAreIgnored(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-release
 	})
-	var seen []uint64
-	r := run(t, c, kandidat, newScorer(t, says(200, "{}")).URL)
+	log := &logged{}
+	r := run(t, c, kandidat, newScorer(t, says(200, "{}")).URL, func(r *Recorder) { r.o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 	t.Cleanup(func() { close(release) })
-	until(t, "the last order", func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if seq := r.Recorder.order.Seq; len(seen) == 0 || seen[len(seen)-1] != seq {
-			seen = append(seen, seq)
-		}
-		return seen[len(seen)-1] == 6
-	})
-	for _, seq := range seen {
-		if seq == 4 {
-			t.Errorf("orders %v were in force", seen)
-		}
+	until(t, "the last order", func() bool { return strings.Contains(log.String(), `"order obeyed" seq=6`) })
+	if text := log.String(); !strings.Contains(text, `"order obeyed" seq=5`) || strings.Contains(text, `"order obeyed" seq=4`) {
+		t.Errorf("a late order was obeyed:\n%s", text)
+	}
+	if r.gateway.Table().Epoch != 6 {
+		t.Errorf("table %+v", r.gateway.Table())
 	}
 }
 
