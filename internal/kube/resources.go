@@ -75,7 +75,9 @@ func podSpec(in RevisionInput) corev1.PodSpec {
 const (
 	// lameDuckSeconds: a pod that is told to end goes on answering for this long,
 	// until every gateway has heard that it is going.
-	lameDuckSeconds    = 5
+	lameDuckSeconds = 5
+	// scorerStopSeconds is longer: the recorder may still drain requests into it.
+	scorerStopSeconds  = lameDuckSeconds + 5
 	terminationSeconds = 45
 	recorderUser       = 65532
 	tokenVolumeName    = "serin-token"
@@ -121,7 +123,7 @@ func scorerContainer(in RevisionInput, t *v1alpha1.Template) corev1.Container {
 		Name: "scorer", Image: in.Scorer.Image, Resources: t.Resources, EnvFrom: t.EnvFrom, VolumeMounts: t.VolumeMounts,
 		Ports: []corev1.ContainerPort{{Name: "scorer", ContainerPort: port}}, SecurityContext: restricted(),
 		ReadinessProbe: t.ReadinessProbe, LivenessProbe: t.LivenessProbe,
-		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: lameDuckSeconds}}},
+		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: scorerStopSeconds}}},
 	}
 	if c.ReadinessProbe == nil {
 		c.ReadinessProbe = probe(readinessPath(in.Scorer), port, 2)

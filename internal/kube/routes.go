@@ -9,6 +9,7 @@ import (
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/serin-dev/serin/internal/observe/wire"
 	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
 )
@@ -139,8 +140,10 @@ func (in RouteInput) address(revision string) *networking.Destination {
 // weight epoch and which revision it was routed by.
 func (in RouteInput) destination(revision, epoch string, weightBP int) *networking.HTTPRouteDestination {
 	stamp := map[string]string{stampHeader: fmt.Sprintf("%s.%s.%s", in.Routing.Rollout, epoch, revision)}
+	// What recorders say to each other is not for clients to say.
+	ours := []string{wire.HandedByHeader, wire.FallbackHeader}
 	return &networking.HTTPRouteDestination{
 		Destination: in.address(revision), Weight: int32(weightBP),
-		Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Set: stamp}, Response: &networking.Headers_HeaderOperations{Set: stamp}},
+		Headers: &networking.Headers{Request: &networking.Headers_HeaderOperations{Set: stamp, Remove: ours}, Response: &networking.Headers_HeaderOperations{Set: stamp}},
 	}
 }

@@ -38,8 +38,12 @@ func (h *Hub) Take(b *wire.Batch) bool {
 	if known && b.Seq <= t.seq {
 		return true
 	}
+	if !known && b.Seq > 1 {
+		// It reported to another controller before: what it counted until now is not ours.
+		t = tallies{dropped: b.Dropped, base: b.Served}
+	}
 	lost := b.Dropped - t.dropped
-	e.served[src] = tallies{revision: b.Revision, seq: b.Seq, dropped: b.Dropped, byEpoch: b.Served}
+	e.served[src] = tallies{revision: b.Revision, seq: b.Seq, dropped: b.Dropped, byEpoch: b.Served, base: t.base}
 	for i := range b.Frames {
 		e.frame(b.Revision, &b.Frames[i], now)
 	}

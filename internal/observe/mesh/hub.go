@@ -56,6 +56,7 @@ type tallies struct {
 	seq      uint64
 	dropped  uint64
 	byEpoch  map[uint32]uint64
+	base     map[uint32]uint64 // what it had served when this hub first heard of it
 }
 
 // Hub collects for every endpoint of a controller. All methods are safe for any
@@ -180,7 +181,7 @@ func (h *Hub) Losses(k Key) Losses {
 	said := map[tally]uint64{}
 	for _, t := range e.served {
 		for epoch, n := range t.byEpoch {
-			said[tally{t.revision, epoch}] += n
+			said[tally{t.revision, epoch}] += n - t.base[epoch]
 		}
 	}
 	for t, n := range said {

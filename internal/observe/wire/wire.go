@@ -22,6 +22,7 @@ const Audience = "serin-controller"
 const (
 	StampHeader     = "x-serin-route"
 	FallbackHeader  = "x-serin-fallback"
+	HandedByHeader  = "x-serin-handed-by" // by which recorder: never handed on again
 	RequestIDHeader = "x-request-id"
 )
 
@@ -111,20 +112,19 @@ func (f Float) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON writes, and nothing else.
 func (f *Float) UnmarshalJSON(text []byte) error {
-	var v float64
-	if err := json.Unmarshal(text, &v); err == nil {
-		*f = Float(v)
-		return nil
-	}
-	var s string
-	if err := json.Unmarshal(text, &s); err != nil {
-		return fmt.Errorf("reading a score: %w", err)
-	}
-	for name, v := range map[string]float64{"NaN": math.NaN(), "+Inf": math.Inf(1), "-Inf": math.Inf(-1)} {
-		if s == name {
-			*f = Float(v)
-			return nil
+	switch s := string(text); s {
+	case `"NaN"`:
+		*f = Float(math.NaN())
+	case `"+Inf"`:
+		*f = Float(math.Inf(1))
+	case `"-Inf"`:
+		*f = Float(math.Inf(-1))
+	default:
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			return fmt.Errorf("reading a score: %s is no number", s)
 		}
+		*f = Float(v)
 	}
-	return fmt.Errorf("reading a score: %q is no number", s)
+	return nil
 }
