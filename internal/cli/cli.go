@@ -144,7 +144,7 @@ By hand:      serin init > endpoint.yaml;  serin serve -f endpoint.yaml;  serin 
 	add("drive", actionVerbs(stdio)...)
 	add("see", newValidate(stdio), newStatus(stdio), newWait(stdio), newHistory(stdio))
 	root.AddGroup(&cobra.Group{ID: "cluster", Title: "The cluster's parts:"})
-	add("cluster", newController(stdio), newRecorder(stdio), newImage(stdio))
+	add("cluster", newInstall(stdio), newController(stdio), newRecorder(stdio), newImage(stdio))
 	root.AddCommand(newVersion(stdio), newCompletion(stdio), newDocs(stdio), newLeash(stdio))
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError("%w\nTry: %s --help", err, c.CommandPath())

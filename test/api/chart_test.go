@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
@@ -21,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
+	"github.com/serin-dev/serin/internal/install"
+	"github.com/serin-dev/serin/internal/kube"
 	"github.com/serin-dev/serin/test/cluster"
 )
 
@@ -99,6 +102,85 @@ func TestTheChartHoldsWhatItsValuesSay(t *testing.T) {
 		if !strings.Contains(notes, "service: serin-als.serin-system.svc.cluster.local") {
 			t.Errorf("%s: the notes do not name the provider's service:\n%s", name, notes)
 		}
+	}
+}
+
+// serin install, which has no Helm in it, renders what Helm renders.
+func TestInstallRendersWhatHelmRenders(t *testing.T) {
+	for name, v := range variants {
+		helms, _, err := render(t, v.set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var set []string
+		for _, s := range strings.Split(v.set, ",") {
+			switch path, value, _ := strings.Cut(s, "="); {
+			case s == "":
+			case value == "{a":
+				set = append(set, path+"=[a, b]") // Helm's way to write a list
+			case s == "b}":
+			case value == "{stdout}":
+				set = append(set, path+"=[stdout]")
+			case path == "tolerations[0].operator":
+				set = append(set, "tolerations=[{operator: "+value+"}]")
+			case strings.HasPrefix(path, "affinity."):
+				if !slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, "affinity=") }) {
+					set = append(set, "affinity={nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: [{key: a, operator: Exists}]}}]}}")
+				}
+			default:
+				set = append(set, s)
+			}
+		}
+		m, err := install.Render(install.Options{Namespace: "serin-system", Set: set})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		ours := objectsByName(objectsOf(t, strings.ReplaceAll(string(m.Rest), `managed-by: "serin"`, `managed-by: "Helm"`)))
+		if diff := cmp.Diff(objectsByName(objectsOf(t, helms)), ours); diff != "" {
+			t.Errorf("%s: Helm (-), serin install (+):\n%s", name, diff)
+		}
+	}
+}
+
+func objectsByName(list []*unstructured.Unstructured) map[string]any {
+	out := map[string]any{}
+	for _, o := range list {
+		out[o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName()] = o.Object
+	}
+	return out
+}
+
+// serin install brings a cluster that has only Istio to where the controller can run, and may be run again.
+func TestInstallApplies(t *testing.T) {
+	c := start(t)
+	istioKinds(t, c)
+	namespaces(t, c, "istio-system")
+	m, err := install.Render(install.Options{Namespace: "installed", Set: []string{"image.digest=" + digest}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := slices.Concat(m.Kinds, []byte("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: installed}\n"), m.Rest)
+	for range 2 {
+		done, err := kube.ApplyManifests(t.Context(), c.RESTConfig(), text, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(done) < 20 {
+			t.Errorf("%d objects applied, want at least 20: %v", len(done), done)
+		}
+	}
+	d := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
+	got, err := client(t, c.RESTConfig()).Resource(d).Namespace("installed").Get(t.Context(), "serin-controller", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(fmt.Sprint(got.Object["spec"]), "@"+digest) {
+		t.Error("the controller does not run the image that was asked for")
+	}
+	bad := strings.Replace(string(m.Rest), "replicas: 2", "replicas: -2", 1)
+	if done, err := kube.ApplyManifests(t.Context(), c.RESTConfig(), []byte(bad), true); err == nil || !strings.Contains(err.Error(), "replicas") {
+		t.Errorf("a dry run of what is not valid: %v (after %v), want an error that names replicas", err, done)
 	}
 }
 
