@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"internal/observe/mesh": {"internal/observe", "internal/observe/wire", "internal/judge", "internal/contract"},
 	"internal/recorder":     {"internal/observe/wire", "internal/proxy", "internal/contract"},
 	"internal/server":       {"internal/engine", "internal/rollout", "internal/judge", "internal/report", "internal/console"},
-	"internal/install": {"charts/serin"},
+	"internal/install":      {"charts/serin"},
 	"internal/cli": {
 		"api/v1alpha1", "examples/safe-driver", "internal/contract", "internal/engine", "internal/image", "internal/install", "internal/judge", "internal/kube", "internal/lightgbm", "internal/local", "internal/observe",
 		"internal/observe/mesh", "internal/observe/wire", "internal/recorder",
