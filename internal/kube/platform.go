@@ -55,7 +55,10 @@ type platform struct {
 	scorers  map[string]v1alpha1.Scorer // by digest: how each revision is run
 	routing  rollout.Routing
 	plan     rollout.Plan
-	orderSeq uint64
+	// routesWritten is the generation of the VirtualService after our last write,
+	// routesSeen that the cache has shown it since.
+	routesWritten int64
+	routesSeen    bool
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
@@ -147,9 +150,11 @@ func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
 	if err := p.holdStable(ctx); err != nil {
 		return err
 	}
-	if err := p.write(ctx, MakeVirtualService(p.routes())); err != nil {
+	generation, err := p.written(ctx, MakeVirtualService(p.routes()))
+	if err != nil {
 		return fmt.Errorf("writing the routes of %q: %w", p.key, err)
 	}
+	p.routesWritten, p.routesSeen = generation, false
 	return nil
 }
 
@@ -172,9 +177,8 @@ func (p *platform) orderAll(was rollout.Routing) {
 
 func (p *platform) order(revision string) wire.Order {
 	r, t := p.routing, p.resolved.Traffic
-	p.orderSeq++
 	o := wire.Order{
-		Seq: p.orderSeq, Role: wire.None, Rollout: r.Rollout, Epoch: r.Epoch, Fallback: t.Fallback, Shadow: r.ShadowBP > 0,
+		Role: wire.None, Rollout: r.Rollout, Epoch: r.Epoch, Fallback: t.Fallback, Shadow: r.ShadowBP > 0,
 		CandidateTimeout: t.CandidateTimeout.String(), Timeout: t.Timeout.String(), MaxBodyBytes: t.MaxBodyBytes,
 		Protocol: p.resolved.Contract.Protocol, JSONPath: p.resolved.Contract.JSONPath,
 	}

@@ -159,6 +159,39 @@ func TestPromise9OverwrittenRoutesAreSeenAndPutBack(t *testing.T) {
 	if w.observe().InForce.Overwritten {
 		t.Error("the routes are not put back")
 	}
+	if err := w.api.Delete(context.Background(), &vs); err != nil {
+		t.Fatal(err)
+	}
+	if !w.observe().InForce.Overwritten {
+		t.Error("it is not seen that the routes were taken away")
+	}
+}
+
+// TestACacheThatIsBehindIsNobodysDoing: what the cache shows from before our own last
+// write must not be taken for someone else's change.
+func TestACacheThatIsBehindIsNobodysDoing(t *testing.T) {
+	w := newWorld(t)
+	w.apply(rollout.StartRevision{Revision: r1}, rollout.SetRouting{Routing: rollout.Routing{Epoch: 1, Rollout: "safe-driver-1", Stable: r1.Name}})
+	var vs istio.VirtualService
+	if err := w.get(testKey.Name, &vs); err != nil {
+		t.Fatal(err)
+	}
+	vs.Generation = 2
+	vs.Spec.Http[0].Route[0].Destination.Host = "of-an-earlier-epoch"
+	if err := w.api.Update(context.Background(), &vs); err != nil {
+		t.Fatal(err)
+	}
+	w.routesWritten = 3
+	if w.observe().InForce.Overwritten {
+		t.Error("an old state of the cache is taken for a change")
+	}
+	w.routesWritten, w.routesSeen = 1, false
+	if err := w.api.Delete(context.Background(), &vs); err != nil {
+		t.Fatal(err)
+	}
+	if w.observe().InForce.Overwritten {
+		t.Error("routes that the cache has not shown yet are taken for removed ones")
+	}
 }
 
 // TestRevisionsGoAfterTheirRoutes: a Deployment is removed only when the gateway was

@@ -23,22 +23,29 @@ import (
 // write applies an object by server-side apply: what Serin owns is as it says,
 // what others own stays.
 func (p *platform) write(ctx context.Context, o client.Object) error {
+	_, err := p.written(ctx, o)
+	return err
+}
+
+// written is write, and returns the generation that the object has now.
+func (p *platform) written(ctx context.Context, o client.Object) (int64, error) {
 	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
 	if err != nil {
-		return fmt.Errorf("writing %s %q: %w", o.GetObjectKind().GroupVersionKind().Kind, o.GetName(), err)
+		return 0, fmt.Errorf("writing %s %q: %w", o.GetObjectKind().GroupVersionKind().Kind, o.GetName(), err)
 	}
 	u := &unstructured.Unstructured{Object: raw}
 	unstructured.RemoveNestedField(u.Object, "status")
 	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
 	unstructured.RemoveNestedField(u.Object, "spec", "template", "metadata", "creationTimestamp")
 	if err := p.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
-		return fmt.Errorf("writing %s %q: %w", u.GetKind(), u.GetName(), err)
+		return 0, fmt.Errorf("writing %s %q: %w", u.GetKind(), u.GetName(), err)
 	}
-	return nil
+	return u.GetGeneration(), nil
 }
 
-// overwritten reports whether someone else changed the routes. Before the first
-// route nothing can be.
+// overwritten reports whether someone else changed the routes, or took them away.
+// Before the first route nothing can be. The cache may be behind our own write:
+// what it shows then is nobody else's doing.
 func (p *platform) overwritten(ctx context.Context) (bool, error) {
 	if p.routing.Stable == "" || p.resolved.Name == "" {
 		return false, nil
@@ -46,11 +53,15 @@ func (p *platform) overwritten(ctx context.Context) (bool, error) {
 	var vs istio.VirtualService
 	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &vs)
 	if apierrors.IsNotFound(err) {
-		return false, nil // not written yet, or the cache is behind: SetRouting repeats it
+		return p.routesSeen, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading the routes of %q: %w", p.key, err)
 	}
+	if vs.Generation < p.routesWritten {
+		return false, nil
+	}
+	p.routesSeen = true
 	want := MakeVirtualService(p.routes())
 	return vs.Generation > 0 && !proto.Equal(&want.Spec, &vs.Spec), nil
 }

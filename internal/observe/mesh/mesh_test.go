@@ -216,7 +216,7 @@ func TestRecordersMustProveWhoTheyAre(t *testing.T) {
 func TestOrdersArriveAtOnce(t *testing.T) {
 	h, _, _ := testHub(t)
 	url := serve(t, h)
-	h.Order(key, "safe-driver-r2", wire.Order{Seq: 1, Role: wire.Candidate, Epoch: 5})
+	h.Order(key, "safe-driver-r2", wire.Order{Role: wire.Candidate, Epoch: 5})
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("%s%s?namespace=abtesting&endpoint=safe-driver&revision=safe-driver-r2&pod=b", url, wire.OrdersPath), nil)
 	req.Header.Set("Authorization", "Bearer abtesting/b")
 	resp, err := http.DefaultClient.Do(req)
@@ -240,9 +240,13 @@ func TestOrdersArriveAtOnce(t *testing.T) {
 	if o := next(); o.Seq != 1 || o.Role != wire.Candidate {
 		t.Fatalf("first order %+v", o)
 	}
-	h.Order(key, "safe-driver-r2", wire.Order{Seq: 3, Role: wire.Candidate, Epoch: 6, HandOver: true})
-	h.Order(key, "safe-driver-r2", wire.Order{Seq: 2, Role: wire.Candidate}) // late: ignored
-	if o := next(); o.Seq != 3 || !o.HandOver {
+	h.Order(key, "safe-driver-r2", wire.Order{Role: wire.Candidate, Epoch: 6, HandOver: true})
+	if o := next(); o.Seq != 2 || !o.HandOver {
 		t.Errorf("second order %+v, want the hand-over", o)
+	}
+	// An endpoint that was opened again begins to count anew: its orders count all the same.
+	h.Order(key, "safe-driver-r2", wire.Order{Seq: 1, Role: wire.Stable, Epoch: 7})
+	if o := next(); o.Seq != 3 || o.Role != wire.Stable {
+		t.Errorf("third order %+v, want that it is stable now", o)
 	}
 }

@@ -11,6 +11,7 @@ import (
 type channel struct {
 	mu     sync.Mutex
 	order  *wire.Order
+	seq    uint64 // of the order; counted here, so that it grows whoever orders
 	change chan struct{} // closed and replaced at every change
 	closed bool
 }
@@ -20,9 +21,11 @@ func newChannel() *channel { return &channel{change: make(chan struct{})} }
 func (c *channel) set(o wire.Order) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.order != nil && o.Seq < c.order.Seq {
+	if c.closed {
 		return
 	}
+	c.seq++
+	o.Seq = c.seq
 	c.order = &o
 	close(c.change)
 	c.change = make(chan struct{})
