@@ -11,9 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serin-dev/serin/internal/kube"
@@ -65,6 +67,7 @@ func runAll(m *testing.M) int {
 
 // install packs the images, renders the chart and applies it.
 func install(ctx context.Context) error {
+	ctrl.SetLogger(logr.Discard()) // what the client library would say is in the errors too
 	if err := images(ctx); err != nil {
 		return err
 	}
@@ -83,7 +86,7 @@ func install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, text := range [][]byte{crds, []byte(namespaces), manifests} {
+	for _, text := range [][]byte{crds, []byte(namespaces), manifests, []byte(people)} {
 		if err := applyUntil(ctx, text); err != nil {
 			return err
 		}

@@ -5,10 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"text/template"
 	"time"
@@ -29,24 +28,11 @@ type world struct {
 	t    *testing.T
 	name string
 
+	rows atomic.Int32 // which rows clients ask about: anyRow, wholeRows, missingRows
+
 	mu   sync.Mutex
 	seen []answer
 }
-
-// answer is what one client saw.
-type answer struct {
-	at       time.Time
-	status   int    // 0: no answer
-	stamp    string // x-serin-route
-	fallback string
-	header   string // the version that was asked for
-	err      string
-}
-
-func (a answer) failed() bool { return a.status < 200 || a.status > 299 }
-
-// revision is who the gateway routed to.
-func (a answer) revision() string { return a.stamp[strings.LastIndexByte(a.stamp, '.')+1:] }
 
 func newWorld(t *testing.T, name string) *world {
 	t.Helper()
@@ -91,11 +77,11 @@ kind: ScoringEndpoint
 metadata: {name: {{.Name}}, namespace: abtesting}
 spec:
   scorer: {version: "{{.Version}}", image: "{{.Image}}", readiness: {path: /readyz}}
-  traffic: {hosts: ["{{.Name}}.example.com"], gateway: mlmodel-gateway, fallback: {{.Fallback}}}
+  traffic: {hosts: ["{{.Name}}.example.com"], gateway: mlmodel-gateway, fallback: {{.Fallback}}, sticky: {cookie: "{{.Cookie}}"}}
   rollout:
     steps: [{{.Steps}}]
     warmup: 1s
-    minRequests: 20
+    minRequests: {{.MinRequests}}
     keepFailed: 0s
     keepOld: {{.KeepOld}}
     progressDeadline: {{.Deadline}}
@@ -106,7 +92,7 @@ spec:
 
 // plan is what a test says of a document; the rest has defaults.
 type plan struct {
-	Name, Version, Image, Fallback, Steps, Judge, KeepOld, Deadline string
+	Name, Version, Image, Fallback, Steps, Judge, KeepOld, Deadline, Cookie, MinRequests string
 }
 
 const shortSteps = "{weight: 10%, minDuration: 2s}, {weight: 50%, minDuration: 2s}, {weight: 100%}"
@@ -117,7 +103,7 @@ const scoresJudged = `    scores: {mean: {revertAbove: 15%, promoteBelow: 30%}}
 func (w *world) apply(p plan) {
 	w.t.Helper()
 	p.Name = w.name
-	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.KeepOld: "30s", &p.Deadline: "2m", &p.Image: mesh.scorer[p.Version]} {
+	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.KeepOld: "30s", &p.Deadline: "2m", &p.MinRequests: "20", &p.Image: mesh.scorer[p.Version]} {
 		if *field == "" {
 			*field = value
 		}
@@ -184,7 +170,7 @@ func (w *world) awaitAnswers() {
 	w.t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for {
-		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "")
+		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "", "")
 		if !a.failed() {
 			return
 		}
@@ -204,88 +190,4 @@ func (w *world) awaitOutcome(version, outcome string, most time.Duration) engine
 		w.t.Fatalf("version %s: %s (%s: %s), want %s", version, st.Rollout.Outcome, st.Rollout.Decision.Reason, st.Rollout.Decision.Message, outcome)
 	}
 	return st
-}
-
-func (w *world) ask(c *http.Client, body []byte, version string) answer {
-	a := answer{at: time.Now(), header: version}
-	req, err := http.NewRequest(http.MethodPost, mesh.Gateway+"/score", bytes.NewReader(body))
-	if err != nil {
-		a.err = err.Error()
-		return a
-	}
-	req.Host = w.name + ".example.com"
-	req.Header.Set("Content-Type", "application/json")
-	if version != "" {
-		req.Header.Set("x-api-version", version)
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		a.err = err.Error()
-		return a
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		a.err = err.Error()
-		return a
-	}
-	a.status, a.stamp, a.fallback = resp.StatusCode, resp.Header.Get("x-serin-route"), resp.Header.Get("x-serin-fallback")
-	if a.failed() {
-		a.err = string(text)
-	}
-	return a
-}
-
-// traffic asks at a steady rate until the function returned is called; every tenth
-// request asks for one version by header.
-func (w *world) traffic(perSecond int) (stop func() []answer) {
-	w.t.Helper()
-	done := make(chan struct{})
-	var wait sync.WaitGroup
-	bodies := make(chan []byte, 64)
-	wait.Go(func() {
-		defer close(bodies)
-		g, tick := safedriver.NewGenerator(5), time.NewTicker(time.Second/time.Duration(perSecond))
-		defer tick.Stop()
-		for n := 0; n < 200_000; n++ {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			select {
-			case bodies <- g.RequestBody(nil, 2):
-			default: // every client waits: a slow answer must not become a burst
-			}
-		}
-	})
-	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
-	for range 16 {
-		wait.Go(func() {
-			for body := range bodies {
-				a := w.ask(client, body, "")
-				w.mu.Lock()
-				w.seen = append(w.seen, a)
-				w.mu.Unlock()
-			}
-		})
-	}
-	return sync.OnceValue(func() []answer {
-		close(done)
-		wait.Wait()
-		client.CloseIdleConnections()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return w.seen
-	})
-}
-
-// failures returns what went wrong for clients.
-func failures(all []answer) (out []answer) {
-	for _, a := range all {
-		if a.failed() {
-			out = append(out, a)
-		}
-	}
-	return out
 }
