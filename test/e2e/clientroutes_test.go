@@ -60,7 +60,7 @@ func TestStickyClientsNeverFlipBack(t *testing.T) {
 	ended := *w.awaitOutcome("v2", "Promoted", time.Minute).Rollout.EndedAt
 	time.Sleep(2 * time.Second)
 	all := stop()
-	entered := w.history("sticky-2")["50%"]
+	entered := w.entered("sticky-2", "50%")
 	w.shares(0.10, clients, first, entered)
 	w.shares(0.50, clients, entered.Add(time.Second), ended)
 	on := make([]bool, clients)

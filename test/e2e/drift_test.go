@@ -49,7 +49,7 @@ func (w *world) tamper(what string, change func(*istio.VirtualService) error) {
 	})
 	back := time.Since(began)
 	w.await("the new epoch in force", 20*time.Second, func(s engine.Status) bool {
-		return s.Weights.Epoch > before.Weights.Epoch && s.Weights.InForceBP == 1000
+		return s.Weights.Epoch > before.Weights.Epoch && s.Rollout.Decision.Reason != "RouteNotInForce"
 	})
 	w.t.Logf("%s: put back after %s, in force after %s", what, back.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 }
@@ -63,7 +63,7 @@ func TestPromise9OverwrittenRoutes(t *testing.T) {
 	w.awaitStable("v1")
 	stop := w.traffic(100)
 	defer stop()
-	w.apply(plan{Version: "v2", Steps: "{weight: 10%, minDuration: 15s}, {weight: 50%, minDuration: 2s}, {weight: 100%}"})
+	w.apply(plan{Version: "v2", Steps: "{weight: 10%, minDuration: 10s}, {weight: 50%, minDuration: 2s}, {weight: 100%}"})
 	st := w.awaitStep("v2", 0)
 	time.Sleep(2 * time.Second) // warm-up and calibration are over: no other epoch comes by itself
 	update := func(change func(*istio.VirtualService)) func(*istio.VirtualService) error {
@@ -194,7 +194,7 @@ func TestOscillatingReadiness(t *testing.T) {
 	w.awaitStable("v1")
 	stop := w.traffic(100)
 	defer stop()
-	w.apply(plan{Version: "v2", Deadline: "10s", Steps: "{weight: 10%, minDuration: 10m}, {weight: 100%}"})
+	w.apply(plan{Version: "v2", Deadline: "25s", Steps: "{weight: 10%, minDuration: 10m}, {weight: 100%}"})
 	w.awaitStep("v2", 0)
 	swings, ready := 0, true
 	st := w.await("the revert", 80*time.Second, func(s engine.Status) bool {

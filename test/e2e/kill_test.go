@@ -1,41 +1,69 @@
 package e2e_test
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	coordination "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
 	"github.com/serin-dev/serin/internal/engine"
-	"github.com/serin-dev/serin/internal/kube"
 )
 
-// leader is the pod that the evidence goes to, empty when there is none.
-func (w *world) leader() string {
+// leader is the pod that leads, and in which of its lives.
+func (w *world) leader() (pod, life string) {
 	w.t.Helper()
-	var pods corev1.PodList
-	if err := mesh.api.List(w.t.Context(), &pods, client.InNamespace("serin-system"), client.MatchingLabels{kube.LabelLeader: "true"}); err != nil {
+	var l coordination.Lease
+	if err := mesh.api.Get(w.t.Context(), client.ObjectKey{Namespace: "serin-system", Name: "serin-controller"}, &l); err != nil {
 		w.t.Fatal(err)
 	}
-	for i := range pods.Items {
-		if pods.Items[i].DeletionTimestamp == nil {
-			return pods.Items[i].Name
-		}
+	if l.Spec.HolderIdentity == nil {
+		return "", ""
 	}
-	return ""
+	pod, _, _ = strings.Cut(*l.Spec.HolderIdentity, "_")
+	return pod, *l.Spec.HolderIdentity
 }
 
-// killLeader ends the leading controller without a word, and returns its name.
-func (w *world) killLeader() string {
+// killLeader ends the leading controller's process without a word: it cannot give
+// back its lease. It returns which life that was.
+func (w *world) killLeader() (life string) {
 	w.t.Helper()
-	pod := &corev1.Pod{}
-	pod.Namespace, pod.Name = "serin-system", w.leader()
-	if err := mesh.api.Delete(w.t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
-		w.t.Fatalf("killing the leader %q: %v", pod.Name, err)
+	name, life := w.leader()
+	var pod corev1.Pod
+	if err := mesh.api.Get(w.t.Context(), client.ObjectKey{Namespace: "serin-system", Name: name}, &pod); err != nil {
+		w.t.Fatal(err)
 	}
-	return pod.Name
+	processes, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, file := range processes {
+		group, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(group), string(pod.UID)) {
+			continue // ended meanwhile, or another's
+		}
+		args, err := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		if err != nil || !strings.HasPrefix(string(args), "/serin\x00controller\x00") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			w.t.Fatalf("killing the leader %s: %v", life, err)
+		}
+		return life
+	}
+	w.t.Fatalf("no process of pod %s runs on this machine", name)
+	return ""
 }
 
 // awaitSuccessor waits until another controller leads and shows this endpoint.
@@ -43,7 +71,7 @@ func (w *world) awaitSuccessor(gone string) engine.Status {
 	w.t.Helper()
 	began := time.Now()
 	for deadline := began.Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if l := w.leader(); l != "" && l != gone {
+		if _, life := w.leader(); life != "" && life != gone {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -88,18 +88,23 @@ func (w *world) scoringRollout(id string) (s v1alpha1.ScoringRollout) {
 	return s
 }
 
-// history says when each step of an ended rollout was entered.
-func (w *world) history(id string) map[string]time.Time {
+// record is what is kept of a rollout that ended.
+func (w *world) record(id string) (r engine.RolloutRecord) {
 	w.t.Helper()
-	var r engine.RolloutRecord
 	w.until("record of "+id, func() bool {
 		raw := w.scoringRollout(id).Status.Record
 		return raw != nil && json.Unmarshal(raw.Raw, &r) == nil
 	})
-	at := map[string]time.Time{}
+	return r
+}
+
+// entered says when a step of an ended rollout was entered.
+func (w *world) entered(id, step string) (at time.Time) {
+	w.t.Helper()
+	r := w.record(id)
 	for _, h := range r.Attempt.History {
-		if h.Reason == rollout.StepEntered {
-			at[r.Attempt.Plan.Steps[h.Step].Name] = h.At
+		if h.Reason == rollout.StepEntered && r.Attempt.Plan.Steps[h.Step].Name == step {
+			at = h.At
 		}
 	}
 	return at

@@ -85,6 +85,9 @@ func (h *Hub) Log(entry *data.HTTPAccessLogEntry) {
 		Epoch: s.epoch, Direct: s.direct, Drawn: true, Status: status, Failed: status == 0 || status >= 500,
 		Latency: latency(common), ClientGone: common.GetResponseFlags().GetDownstreamConnectionTermination(),
 	}
+	if f := common.GetResponseFlags(); event.Failed && (f.GetNoHealthyUpstream() || f.GetUpstreamConnectionFailure()) {
+		event.Latency = unanswered
+	}
 	switch entry.GetResponse().GetResponseHeaders()[wire.FallbackHeader] {
 	case "":
 	case "unready": // handed over by a pod that had never been ready: nobody's failure
@@ -136,6 +139,11 @@ func (h *Hub) miss(ours bool, common *data.AccessLogCommon) {
 	}
 	h.stray++
 }
+
+// unanswered is the latency of a request that reached no scorer. The gateway says no
+// within a fraction of a millisecond: counted as that fast, a stable that is down
+// would look quicker than any candidate, and the candidate would be reverted for it.
+const unanswered = time.Hour
 
 func latency(c *data.AccessLogCommon) time.Duration {
 	if d := c.GetTimeToLastDownstreamTxByte(); d != nil {

@@ -114,6 +114,21 @@ func answered(id string, epoch uint32, shadow bool, scores ...wire.Float) wire.F
 	return wire.Frame{ID: id, Epoch: epoch, Shadow: shadow, Status: 200, MS: 1, Answer: wire.Answer{Kind: uint8(contract.Scores), Scores: scores, Rows: len(scores), Width: 1}}
 }
 
+// TestAStableThatIsDownLooksSlow: the gateway's own quick no must not make a candidate
+// that answers look slow beside it.
+func TestAStableThatIsDownLooksSlow(t *testing.T) {
+	h, c, _ := testHub(t)
+	for _, status := range []uint32{200, 503} {
+		h.Log(entry("serin/abtesting/safe-driver/weighted", "safe-driver-2.5.safe-driver-r1", status, func(e *data.HTTPAccessLogEntry) {
+			e.CommonProperties.ResponseFlags.NoHealthyUpstream = status == 503
+		}))
+	}
+	s := epochOf(t, c, 5).Arms[judge.Stable]
+	if n := s.Latency.AtLeast(judge.BucketOf(time.Minute)); s.Errors != 1 || n != 1 {
+		t.Errorf("%d errors, %d beyond a minute; want 1 and 1", s.Errors, n)
+	}
+}
+
 func TestShadowAnswersAreJoinedByRequestID(t *testing.T) {
 	h, c, now := testHub(t)
 	stable := &wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: "safe-driver-r1", Pod: "a", Boot: "1", Seq: 1, Frames: []wire.Frame{
