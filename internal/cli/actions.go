@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,7 +52,7 @@ func newAction(v actionVerb, stdio IO) *cobra.Command {
 		Use: v.use, Short: v.short, Long: strings.TrimSpace(v.short + ".\n" + v.long + "\n\n" + exitTable), Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return runAction(c.Context(), v.action, o, stdio) },
 	}
-	o.conn.addTo(c)
+	o.conn.addTo(c, stdio)
 	o.out.addTo(c)
 	c.Flags().StringVar(&o.rollout, "rollout", "", "id of the rollout meant; refused if another one runs (default: the running one)")
 	c.Flags().StringVar(&o.reason, "reason", "", "why, for the audit")
@@ -76,7 +74,7 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 	if err != nil {
 		return err
 	}
-	st, err := cl.status(ctx)
+	st, err := cl.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,17 +92,9 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 }
 
 // ask sends an action; one that is refused is printed and ends with exit code 6.
-func ask(ctx context.Context, cl *client, req engine.ActionRequest, asJSON bool, stdio IO) error {
-	body, err := json.Marshal(req)
+func ask(ctx context.Context, cl api, req engine.ActionRequest, asJSON bool, stdio IO) error {
+	result, err := cl.Act(ctx, req)
 	if err != nil {
-		return fmt.Errorf("writing the action: %w", err)
-	}
-	path, err := cl.path(ctx, "/actions")
-	if err != nil {
-		return err
-	}
-	var result engine.ActionResult
-	if err := cl.call(ctx, http.MethodPost, path, body, &result); err != nil {
 		return err
 	}
 	if asJSON {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -46,6 +44,7 @@ type applyOptions struct {
 	out    output
 	file   string
 	dryRun bool
+	force  bool
 }
 
 func newApply(stdio IO) *cobra.Command {
@@ -56,10 +55,11 @@ func newApply(stdio IO) *cobra.Command {
 		Example: "  serin apply -f endpoint-v2.yaml --dry-run\n  serin apply -f endpoint-v2.yaml && serin wait",
 		RunE:    func(c *cobra.Command, _ []string) error { return runApply(c.Context(), o, stdio) },
 	}
-	o.conn.addTo(c)
+	o.conn.addTo(c, stdio)
 	o.out.addTo(c)
 	c.Flags().StringVarP(&o.file, "file", "f", "", "the document; - for stdin")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would change, and change nothing")
+	c.Flags().BoolVar(&o.force, "force-conflicts", false, "cluster: take over fields that somebody else wrote")
 	return c
 }
 
@@ -72,8 +72,7 @@ func runApply(ctx context.Context, o applyOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	doc, _, err := spec.Load(text)
-	if err != nil {
+	if _, _, err := spec.Load(text); err != nil {
 		return exit{ExitUsage, fmt.Errorf("%s is refused, nothing was changed:\n%w", o.file, err)}
 	}
 	cl, err := o.conn.open()
@@ -84,12 +83,8 @@ func runApply(ctx context.Context, o applyOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	path := "/v1/endpoints/" + url.PathEscape(doc.Name())
-	if o.dryRun {
-		path += "?dryRun=true"
-	}
-	var result engine.ApplyResult
-	if err := cl.call(ctx, http.MethodPut, path, abs, &result); err != nil {
+	result, err := cl.Apply(ctx, abs, o.dryRun, o.force)
+	if err != nil {
 		return err
 	}
 	return printApply(stdio, result, asJSON)
@@ -119,7 +114,7 @@ func newDelete(stdio IO) *cobra.Command {
 	var o deleteOptions
 	c := &cobra.Command{
 		Use: "delete", Short: "Stop serving the endpoint and end its scorers; the record stays", Args: cobra.NoArgs,
-		Long: "Drain the gateway, end the scorers and stop `serin serve`. The record and the audit stay in the state folder.\n\n" + exitTable,
+		Long: "Drain the gateway, end the scorers and stop `serin serve`. The record and the audit stay in the state folder.\nIn a cluster: remove the endpoint; traffic goes to stable first, then routes, scorers and record go.\n\n" + exitTable,
 		RunE: func(c *cobra.Command, _ []string) error {
 			asJSON, err := o.out.json()
 			if err != nil {
@@ -129,21 +124,14 @@ func newDelete(stdio IO) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			path, err := cl.path(c.Context(), "")
+			result, err := cl.Delete(c.Context(), o.dryRun)
 			if err != nil {
-				return err
-			}
-			if o.dryRun {
-				path += "?dryRun=true"
-			}
-			var result engine.ApplyResult
-			if err := cl.call(c.Context(), http.MethodDelete, path, nil, &result); err != nil {
 				return err
 			}
 			return printApply(stdio, result, asJSON)
 		},
 	}
-	o.conn.addTo(c)
+	o.conn.addTo(c, stdio)
 	o.out.addTo(c)
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would end, and end nothing")
 	return c

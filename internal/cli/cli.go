@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,13 @@ const exitTable = `Exit codes: 0 done or advanced · 1 error · 2 usage or refus
 type IO struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// Plugin: the program was called as kubectl serin, so a cluster is meant.
+	Plugin bool
+}
+
+// IsPlugin says whether the program was called by kubectl: as kubectl-serin.
+func IsPlugin(program string) bool {
+	return strings.TrimSuffix(filepath.Base(program), ".exe") == "kubectl-serin"
 }
 
 // exit is an error that carries an exit code; its message may be empty.
@@ -123,9 +131,15 @@ and says how sure it is.
 
 Begin with:   serin demo
 By hand:      serin init > endpoint.yaml;  serin serve -f endpoint.yaml;  serin status --watch
+In a cluster: serin apply -n NAMESPACE -f endpoint.yaml;  serin status -n NAMESPACE --watch
+
+` + whereHelp + `
 
 ` + exitTable,
 		SilenceUsage: true, SilenceErrors: true,
+	}
+	if stdio.Plugin {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl serin"}
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddGroup(

@@ -3,13 +3,15 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/serin-dev/serin/internal/engine"
 )
+
+// mostListed bounds a list.
+const mostListed = 1000
 
 type historyOptions struct {
 	conn  connection
@@ -25,9 +27,9 @@ func newHistory(stdio IO) *cobra.Command {
 		Long: "Show past rollouts, latest first: outcome, reason, when. --audit shows every line of the audit: documents applied,\nactions with the identity behind them, transitions, faults.\n\n" + exitTable,
 		RunE: func(c *cobra.Command, _ []string) error { return runHistory(c.Context(), o, stdio) },
 	}
-	o.conn.addTo(c)
+	o.conn.addTo(c, stdio)
 	o.out.addTo(c)
-	c.Flags().IntVar(&o.limit, "limit", 20, "how many, at most 1000")
+	c.Flags().IntVar(&o.limit, "limit", 20, fmt.Sprintf("how many, at most %d", mostListed))
 	c.Flags().BoolVar(&o.audit, "audit", false, "the audit, line by line")
 	return c
 }
@@ -42,41 +44,28 @@ func runHistory(ctx context.Context, o historyOptions, stdio IO) error {
 		return err
 	}
 	if o.audit {
-		var list struct {
-			Items []engine.Entry `json:"items"`
-		}
-		return show(ctx, cl, "/audit", o.limit, &list, asJSON, stdio, func() {
-			for _, e := range list.Items {
-				printEntry(stdio, e)
-			}
-		})
+		list, err := cl.Audit(ctx, o.limit)
+		return show(list, err, asJSON, stdio, "nothing is in the audit yet", func(e engine.Entry) { printEntry(stdio, e) })
 	}
-	var list struct {
-		Items []engine.RolloutRecord `json:"items"`
-	}
-	return show(ctx, cl, "/rollouts", o.limit, &list, asJSON, stdio, func() {
-		p := paintFor(stdio.Out)
-		for _, r := range list.Items {
-			fmt.Fprintf(stdio.Out, "%s  %s %s %s  %s: %s\n", r.EndedAt.Format(time.RFC3339), p.outcome(string(r.Attempt.Outcome)), r.ID, r.Attempt.Outcome, r.Attempt.Reason, r.Attempt.Message)
-		}
-		if len(list.Items) == 0 {
-			fmt.Fprintln(stdio.Err, "no rollout has ended yet")
-		}
+	p := paintFor(stdio.Out)
+	list, err := cl.Rollouts(ctx, o.limit)
+	return show(list, err, asJSON, stdio, "no rollout has ended yet", func(r engine.RolloutRecord) {
+		fmt.Fprintf(stdio.Out, "%s  %s %s %s  %s: %s\n", r.EndedAt.Format(time.RFC3339), p.outcome(string(r.Attempt.Outcome)), r.ID, r.Attempt.Outcome, r.Attempt.Reason, r.Attempt.Message)
 	})
 }
 
-func show(ctx context.Context, cl *client, what string, limit int, list any, asJSON bool, stdio IO, text func()) error {
-	path, err := cl.path(ctx, fmt.Sprintf("%s?limit=%d", what, limit))
-	if err != nil {
+func show[T any](list []T, err error, asJSON bool, stdio IO, none string, line func(T)) error {
+	switch {
+	case err != nil:
 		return err
+	case asJSON:
+		return printJSON(stdio.Out, items[T]{append([]T{}, list...)})
+	case len(list) == 0:
+		fmt.Fprintln(stdio.Err, none)
 	}
-	if err := cl.call(ctx, http.MethodGet, path, nil, list); err != nil {
-		return err
+	for _, x := range list {
+		line(x)
 	}
-	if asJSON {
-		return printJSON(stdio.Out, list)
-	}
-	text()
 	return nil
 }
 

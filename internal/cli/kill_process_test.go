@@ -120,14 +120,14 @@ func (s *served) until(what string, ok func() bool) {
 
 func (s *served) status() (engine.Status, error) {
 	c := connection{state: s.state}
-	cl, err := c.open()
+	cl, err := c.openHTTP()
 	if err != nil {
 		return engine.Status{}, err
 	}
 	defer cl.http.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(s.t.Context(), killPatience)
 	defer cancel()
-	return cl.status(ctx)
+	return cl.Status(ctx)
 }
 
 // ask asks for an action and reports whether it was answered as accepted.
@@ -141,7 +141,7 @@ func (s *served) ask(verb string, flags ...string) bool {
 func (s *served) listen(to chan<- engine.Entry) {
 	defer close(to)
 	c := connection{state: s.state}
-	cl, err := c.open()
+	cl, err := c.openHTTP()
 	if err != nil {
 		return
 	}

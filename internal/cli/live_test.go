@@ -127,13 +127,13 @@ func (l *live) until(what string, ok func() bool) {
 func (l *live) status(what string, ok func(engine.Status) bool) engine.Status {
 	l.t.Helper()
 	c := connection{state: l.state}
-	cl, err := c.open()
+	cl, err := c.openHTTP()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	var st engine.Status
 	l.until(what, func() bool {
-		st, err = cl.status(l.t.Context())
+		st, err = cl.Status(l.t.Context())
 		return err == nil && ok(st)
 	})
 	return st

@@ -25,7 +25,7 @@ func newStatus(stdio IO) *cobra.Command {
 		Long: "Show the endpoint as a tree: weights as planned and in force, the rollout's steps, evidence, and one line\nfor each metric with value, bound and n. --watch keeps it on the screen.\n\n" + exitTable,
 		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), o, stdio) },
 	}
-	o.conn.addTo(c)
+	o.conn.addTo(c, stdio)
 	o.out.addTo(c)
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "follow changes until interrupted; with -o json one object per line")
 	return c
@@ -43,7 +43,7 @@ func runStatus(ctx context.Context, o statusOptions, stdio IO) error {
 	if o.watch {
 		return watchStatus(ctx, cl, stdio, asJSON)
 	}
-	st, err := cl.status(ctx)
+	st, err := cl.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -56,8 +56,8 @@ func runStatus(ctx context.Context, o statusOptions, stdio IO) error {
 
 // watchStatus keeps the status on a screen until interrupted; elsewhere it writes
 // each change once. An API that is away for a while is said so and asked again.
-func watchStatus(ctx context.Context, cl *client, stdio IO, asJSON bool) error {
-	st, err := cl.status(ctx)
+func watchStatus(ctx context.Context, cl api, stdio IO, asJSON bool) error {
+	st, err := cl.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,23 +67,16 @@ func watchStatus(ctx context.Context, cl *client, stdio IO, asJSON bool) error {
 		defer func() { fmt.Fprint(f, leaveScreen); tree(f, st, paintFor(f)) }()
 		draw = onScreen(f)
 	}
-	every := time.NewTicker(time.Second)
-	defer every.Stop()
 	for note := ""; ; {
 		draw(st, note)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-every.C:
-		}
-		next, err := cl.status(ctx)
+		next, err := cl.Next(ctx)
 		switch {
 		case err == nil:
 			st, note = next, ""
 		case ctx.Err() != nil:
 			return nil
 		case isAway(err):
-			note = fmt.Sprintf("no answer since %s; what follows is old. Is `serin serve` running?", st.At.Local().Format(time.TimeOnly))
+			note = fmt.Sprintf("no answer since %s; what follows is old. %s", st.At.Local().Format(time.TimeOnly), cl.Hint())
 		default:
 			return err
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,11 @@ import (
 // tree draws the status of an endpoint: what is wrong first, then what is on
 // trial and why it stands where it does, then what runs.
 func tree(w io.Writer, st engine.Status, p paint) {
-	fmt.Fprintf(w, "%s%s%s  %s\n", p.bold, st.Endpoint, p.off, st.Address)
+	name := st.Endpoint
+	if st.Namespace != "" {
+		name = st.Namespace + "/" + name
+	}
+	fmt.Fprintf(w, "%s%s%s  %s\n", p.bold, name, p.off, st.Address)
 	for _, c := range st.Conditions {
 		if notable(c) {
 			fmt.Fprintf(w, "%s▲ %s=%s %s: %s%s\n", p.bad, c.Type, c.Status, c.Reason, c.Message, p.off)
@@ -46,7 +51,7 @@ func inForce(x engine.Weights, p paint) string {
 }
 
 func notable(c engine.Condition) bool {
-	return c.Type == "Degraded" && c.Status == "True" || c.Type == "Ready" && c.Status != "True"
+	return c.Type == "Degraded" && c.Status == "True" || slices.Contains([]string{"Ready", "Accepted", "Current"}, c.Type) && c.Status != "True"
 }
 
 func revision(w io.Writer, role string, r *engine.RevisionView, p paint) {
@@ -57,11 +62,22 @@ func revision(w io.Writer, role string, r *engine.RevisionView, p paint) {
 	if !r.Ready {
 		state = p.warn + "◌ not ready" + p.off
 	}
-	fmt.Fprintf(w, "⧉ %s  version %s  %s  %s%s", r.Name, r.Version, role, state, restarts(r.Restarts))
+	fmt.Fprintf(w, "⧉ %s  version %s  %s  %s%s", r.Name, r.Version, role, state, pods(r)+restarts(r.Restarts))
 	if r.Failure != "" {
 		fmt.Fprintf(w, "  %s%s%s", p.bad, r.Failure, p.off)
 	}
 	fmt.Fprintln(w)
+	if r.Image != "" {
+		fmt.Fprintf(w, "  %s%s%s\n", p.dim, r.Image, p.off)
+	}
+}
+
+// pods says how many of a cluster's pods are ready; one machine has no image.
+func pods(r *engine.RevisionView) string {
+	if r.Image == "" {
+		return ""
+	}
+	return fmt.Sprintf("  pods %d/%d", r.ReadyReplicas, r.WantReplicas)
 }
 
 func restarts(n int) string {

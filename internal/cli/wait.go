@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +37,7 @@ func newWait(stdio IO) *cobra.Command {
 		Example: "  serin apply -f endpoint-v2.yaml && serin wait --timeout 2h\n  serin wait --step 50% && serin approve --step 50%",
 		RunE:    func(c *cobra.Command, _ []string) error { return runWait(c.Context(), o, stdio) },
 	}
-	o.conn.addTo(c)
+	o.conn.addTo(c, stdio)
 	o.out.addTo(c)
 	c.Flags().StringVar(&o.step, "step", "", "stop waiting when the rollout is in this step or a later one, or lacks only its approval")
 	c.Flags().StringVar(&o.rollout, "rollout", "", "id of the rollout meant (default: the running or last one)")
@@ -69,7 +68,7 @@ func runWait(ctx context.Context, o waitOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	st, err := cl.status(ctx)
+	st, err := cl.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,15 +94,13 @@ func runWait(ctx context.Context, o waitOptions, stdio IO) error {
 }
 
 // wait watches until the wait is over.
-func wait(ctx context.Context, cl *client, st engine.Status, o waitOptions, stdio IO) (waited, error) {
+func wait(ctx context.Context, cl api, st engine.Status, o waitOptions, stdio IO) (waited, error) {
 	if o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
 	last, line, said, answered := st, "", time.Now(), time.Now()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	for {
 		if last.Rollout == nil || last.Rollout.ID != o.rollout {
 			return past(ctx, cl, o.rollout, last)
@@ -115,12 +112,7 @@ func wait(ctx context.Context, cl *client, st engine.Status, o waitOptions, stdi
 		if w, over, err := result(last, o); over || err != nil {
 			return w, err
 		}
-		select {
-		case <-ctx.Done():
-			return timedOut(ctx, last, o)
-		case <-tick.C:
-		}
-		next, err := cl.status(ctx)
+		next, err := cl.Next(ctx)
 		switch {
 		case err == nil:
 			last, answered = next, time.Now()
@@ -230,18 +222,12 @@ func outcomeExit(outcome string) int {
 }
 
 // past tells of a rollout that is not the present one.
-func past(ctx context.Context, cl *client, id string, st engine.Status) (waited, error) {
-	var list struct {
-		Items []engine.RolloutRecord `json:"items"`
-	}
-	path, err := cl.path(ctx, "/rollouts?limit=1000")
-	if err == nil {
-		err = cl.call(ctx, http.MethodGet, path, nil, &list)
-	}
+func past(ctx context.Context, cl api, id string, st engine.Status) (waited, error) {
+	list, err := cl.Rollouts(ctx, mostListed)
 	if err != nil {
 		return waited{}, err
 	}
-	for _, r := range list.Items {
+	for _, r := range list {
 		if a := r.Attempt; r.ID == id {
 			w := waited{Rollout: id, Result: string(a.Outcome), Reason: string(a.Reason), ExitCode: outcomeExit(string(a.Outcome))}
 			if a.Step >= 0 && a.Step < len(a.Plan.Steps) {

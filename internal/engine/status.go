@@ -27,6 +27,7 @@ type RevisionView struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Digest  string `json:"digest"`
+	Image   string `json:"image,omitempty"` // in a cluster
 	Ready   bool   `json:"ready"`
 	// ReadyReplicas of WantReplicas scorers are ready.
 	ReadyReplicas int    `json:"readyReplicas"`

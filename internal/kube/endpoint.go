@@ -49,12 +49,9 @@ type endpoint struct {
 
 // resolve reads the spec of an object as a document: one place for both modes.
 func resolve(e *v1alpha1.ScoringEndpoint) (spec.Resolved, []byte, error) {
-	text, err := json.Marshal(map[string]any{
-		"apiVersion": v1alpha1.APIVersion, "kind": v1alpha1.Kind,
-		"metadata": map[string]string{"name": e.Name, "namespace": e.Namespace}, "spec": e.Spec,
-	})
+	text, err := textOf(e)
 	if err != nil {
-		return spec.Resolved{}, nil, fmt.Errorf("reading the spec of %s/%s: %w", e.Namespace, e.Name, err)
+		return spec.Resolved{}, nil, err
 	}
 	doc, _, err := spec.Load(text)
 	if err != nil {
@@ -62,6 +59,17 @@ func resolve(e *v1alpha1.ScoringEndpoint) (spec.Resolved, []byte, error) {
 	}
 	r, _, err := doc.For(spec.Cluster)
 	return r, text, err
+}
+
+func textOf(e *v1alpha1.ScoringEndpoint) ([]byte, error) {
+	text, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.APIVersion, "kind": v1alpha1.Kind,
+		"metadata": map[string]string{"name": e.Name, "namespace": e.Namespace}, "spec": e.Spec,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the spec of %s/%s: %w", e.Namespace, e.Name, err)
+	}
+	return text, nil
 }
 
 func contractOf(r spec.Resolved) observe.Contract {
@@ -136,6 +144,7 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
 		return err
 	}
+	x.engine.Settle(ctx) // who sees this generation observed must find its rollout
 	x.generation = e.Generation
 	x.engine.Wake()
 	return nil

@@ -43,6 +43,7 @@ func (c *Controller) show(ctx context.Context, x *endpoint) {
 func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 	st := x.engine.Status()
 	st.Namespace = x.key.Namespace
+	setImages(&st, x.engine.Record().Revisions)
 	var e v1alpha1.ScoringEndpoint
 	if err := c.api.Get(ctx, client.ObjectKey{Namespace: x.key.Namespace, Name: x.key.Name}, &e); err != nil {
 		return client.IgnoreNotFound(err)
@@ -69,6 +70,16 @@ func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 		return x.record.showRollout(ctx, &e, a, digest)
 	}
 	return nil
+}
+
+// setImages says what each revision runs.
+func setImages(st *engine.Status, run map[string]string) {
+	for _, r := range []*engine.RevisionView{st.Stable, st.Candidate, st.Previous} {
+		var s v1alpha1.Scorer
+		if r != nil && json.Unmarshal([]byte(run[r.Digest]), &s) == nil {
+			r.Image = s.Image
+		}
+	}
 }
 
 func stableSelector(rec engine.Record, name string) string {
@@ -109,7 +120,7 @@ func revisionView(r *engine.RevisionView) *v1alpha1.RevisionStatus {
 	if r == nil {
 		return nil
 	}
-	return &v1alpha1.RevisionStatus{Name: r.Name, Version: r.Version, Ready: r.Ready, ReadyReplicas: int32(r.ReadyReplicas), Restarts: int32(r.Restarts), Failure: r.Failure}
+	return &v1alpha1.RevisionStatus{Name: r.Name, Version: r.Version, Image: r.Image, Ready: r.Ready, ReadyReplicas: int32(r.ReadyReplicas), Restarts: int32(r.Restarts), Failure: r.Failure}
 }
 
 // refuse says in the status why a spec is refused.

@@ -57,7 +57,7 @@ func newFake() *fake {
 // fullStatus has every field set, so that a field without a schema is found.
 func fullStatus() engine.Status {
 	rev := func(name string) *engine.RevisionView {
-		return &engine.RevisionView{Name: name, Version: "1", Digest: "d", Ready: true, Restarts: 2, Failure: "exit status 1"}
+		return &engine.RevisionView{Name: name, Version: "1", Digest: "d", Image: "r.example/m@sha256:aa", Ready: true, ReadyReplicas: 1, WantReplicas: 2, Restarts: 2, Failure: "exit status 1"}
 	}
 	return engine.Status{
 		Endpoint: "m", Namespace: "ns", At: noon, Address: "http://127.0.0.1:8080/score", Stable: rev("m-r1"), Candidate: rev("m-r2"), Previous: rev("m-r0"),

@@ -19,6 +19,7 @@ import (
 // Document is a valid document with its defaults filled in.
 type Document struct {
 	endpoint v1alpha1.ScoringEndpoint
+	written  []byte
 	plan     rollout.Plan
 	policy   judge.Policy
 	traffic  Traffic
@@ -31,6 +32,9 @@ func (d *Document) Name() string { return d.endpoint.Name }
 
 // Endpoint returns the document with its defaults.
 func (d *Document) Endpoint() v1alpha1.ScoringEndpoint { return d.endpoint }
+
+// Written returns the document as JSON, with nothing in it that was not written.
+func (d *Document) Written() []byte { return bytes.Clone(d.written) }
 
 // Traffic is what the document says of requests, as plain values.
 type Traffic struct {
@@ -86,6 +90,7 @@ func Load(text []byte) (*Document, Report, error) {
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		err = dec.Decode(&d.endpoint)
+		d.written = raw
 	}
 	if err != nil {
 		return nil, Report{}, &Errors{[]Problem{{Path: "spec", Problem: err.Error(), Remedy: "see serin validate --help"}}}

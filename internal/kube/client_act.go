@@ -1,0 +1,105 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	authentication "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/engine"
+)
+
+// lookAgain is the pause before a watch that broke is begun again.
+const lookAgain = 500 * time.Millisecond
+
+// Act creates a RolloutAction as the user that the API server knows, and waits
+// until the controller has answered it.
+func (c *Client) Act(ctx context.Context, a engine.ActionRequest) (engine.ActionResult, error) {
+	var none engine.ActionResult
+	e, err := c.get(ctx)
+	if err != nil {
+		return none, err
+	}
+	by, err := c.whoAmI(ctx)
+	if err != nil {
+		return none, err
+	}
+	if a.Rollout == "" {
+		a.Rollout = e.Status.Rollout // what the user saw; refused if another one runs by now
+	}
+	uid, err := c.rolloutUID(ctx, a.Rollout)
+	if err != nil {
+		return none, err
+	}
+	o := &v1alpha1.RolloutAction{Spec: v1alpha1.RolloutActionSpec{
+		Endpoint: e.Name, Rollout: a.Rollout, RolloutUID: string(uid), Action: a.Action, Step: a.Step, By: by, OnBehalfOf: a.OnBehalfOf, Reason: a.Reason, EvidenceDigest: a.EvidenceDigest,
+	}}
+	o.Namespace, o.GenerateName = c.namespace, e.Name+"-"
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := c.api.Create(call, o, client.FieldOwner(ClientManager)); err != nil {
+		return none, explained(fmt.Sprintf("asking for %s", a.Action), err)
+	}
+	return c.answered(ctx, o)
+}
+
+// whoAmI is the name under which the API server knows the user.
+func (c *Client) whoAmI(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var r authentication.SelfSubjectReview
+	if err := c.api.Create(ctx, &r); err != nil {
+		return "", explained("asking the API server who you are", err)
+	}
+	if r.Status.UserInfo.Username == "" {
+		return "", fail(ErrForbidden, "the API server does not say who you are; log in again")
+	}
+	return r.Status.UserInfo.Username, nil
+}
+
+// rolloutUID guards against a later rollout of the same name.
+func (c *Client) rolloutUID(ctx context.Context, name string) (types.UID, error) {
+	if name == "" {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var s v1alpha1.ScoringRollout
+	err := c.api.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: name}, &s)
+	if err = client.IgnoreNotFound(err); err != nil {
+		return "", explained(fmt.Sprintf("reading rollout %q", name), err)
+	}
+	return s.UID, nil
+}
+
+// answered waits for what became of the action. What is not answered in time may
+// still be carried out, and the error says so.
+func (c *Client) answered(ctx context.Context, o *v1alpha1.RolloutAction) (engine.ActionResult, error) {
+	within, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	for within.Err() == nil {
+		if s := o.Status; s.Answered {
+			return engine.ActionResult{ID: o.Name, Accepted: s.Accepted, Reason: s.Reason, Message: s.Message}, nil
+		}
+		next, err := c.changed(within, &v1alpha1.RolloutActionList{}, o.Name, o.ResourceVersion)
+		if a, ok := next.(*v1alpha1.RolloutAction); ok && err == nil {
+			o = a
+			continue
+		}
+		if pause(within, lookAgain) != nil {
+			break
+		}
+		var a v1alpha1.RolloutAction
+		if err := c.api.Get(within, client.ObjectKeyFromObject(o), &a); err == nil {
+			o = &a
+		}
+	}
+	if ctx.Err() != nil {
+		return engine.ActionResult{}, ctx.Err()
+	}
+	return engine.ActionResult{}, fail(ErrUnanswered, "%s was asked for (rolloutaction %s), but no controller has answered within %s; when one runs again it may still be carried out\nTry: kubectl -n %s get rolloutaction %s, and look at the controller", o.Spec.Action, o.Name, c.patience, o.Namespace, o.Name)
+}

@@ -1,0 +1,182 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/spec"
+)
+
+// ClientManager owns what the command line writes.
+const ClientManager = "serin-cli"
+
+// Apply makes a document the endpoint's, by server-side apply: it owns what is
+// written in it, and nothing else. In a dry run the API server says what it would
+// do. With force it takes over fields that somebody else owns.
+func (c *Client) Apply(ctx context.Context, text []byte, dryRun, force bool) (engine.ApplyResult, error) {
+	var none engine.ApplyResult
+	doc, notes, err := c.document(text)
+	if err != nil {
+		return none, err
+	}
+	before, err := c.get(ctx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return none, err
+	}
+	after, err := c.write(ctx, doc, dryRun, force)
+	if err != nil {
+		return none, err
+	}
+	result, err := compare(before, after)
+	if err != nil {
+		return none, err
+	}
+	result.DryRun, result.Notes = dryRun, notes
+	if !dryRun {
+		note, err := c.taken(ctx, after)
+		if err != nil {
+			return none, err
+		}
+		result.Notes = append(result.Notes, note...)
+	}
+	return result, nil
+}
+
+// document reads a document for a cluster, and settles its name and namespace.
+func (c *Client) document(text []byte) (*spec.Document, []string, error) {
+	doc, report, err := spec.Load(text)
+	if err != nil {
+		return nil, nil, fail(ErrInvalid, "%v", err)
+	}
+	r, more, err := doc.For(spec.Cluster)
+	if err != nil {
+		return nil, nil, fail(ErrInvalid, "%v", err)
+	}
+	switch {
+	case r.Namespace == "":
+	case !c.explicit:
+		c.namespace = r.Namespace
+	case c.namespace != r.Namespace:
+		return nil, nil, fail(ErrInvalid, "metadata.namespace: %q: --namespace says %q; let both name the same, or leave one out", r.Namespace, c.namespace)
+	}
+	if c.endpoint != "" && c.endpoint != r.Name {
+		return nil, nil, fail(ErrInvalid, "metadata.name: %q: --endpoint says %q; let both name the same, or leave --endpoint out", r.Name, c.endpoint)
+	}
+	c.endpoint = r.Name
+	return doc, append(append([]string{}, report.Lines()...), more.Lines()...), nil
+}
+
+func (c *Client) write(ctx context.Context, doc *spec.Document, dryRun, force bool) (*v1alpha1.ScoringEndpoint, error) {
+	var o unstructured.Unstructured
+	if err := json.Unmarshal(doc.Written(), &o); err != nil {
+		return nil, fmt.Errorf("writing the document: %w", err)
+	}
+	o.SetNamespace(c.namespace)
+	unstructured.RemoveNestedField(o.Object, "status")
+	options := []client.ApplyOption{client.FieldOwner(ClientManager)}
+	if dryRun {
+		options = append(options, client.DryRunAll)
+	}
+	if force {
+		options = append(options, client.ForceOwnership)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := c.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(&o), options...); err != nil {
+		return nil, explained(fmt.Sprintf("applying endpoint %q in namespace %q", c.endpoint, c.namespace), err)
+	}
+	var e v1alpha1.ScoringEndpoint
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &e); err != nil {
+		return nil, fmt.Errorf("reading what was applied: %w", err)
+	}
+	return &e, nil
+}
+
+// compare says what was changed, as local mode does.
+func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, error) {
+	result := engine.ApplyResult{Endpoint: after.Name, Changes: []engine.Change{}}
+	now, to, err := documentOf(after)
+	if err != nil {
+		return result, fail(ErrInvalid, "with what others wrote the endpoint is no valid document: %v", err)
+	}
+	if before == nil {
+		result.NewVersion = true
+		result.Message = fmt.Sprintf("endpoint %s is new in namespace %s; version %s is its first", after.Name, after.Namespace, to.Version)
+		return result, nil
+	}
+	was, from, err := documentOf(before)
+	if err != nil {
+		// What was there was refused; whatever is valid now is a change.
+		result.NewVersion, result.Message = true, fmt.Sprintf("version %s takes the place of a document that was refused", to.Version)
+		return result, nil
+	}
+	for _, x := range spec.Diff(was, now) {
+		result.Changes = append(result.Changes, engine.Change{Path: x.Path, Old: x.Old, New: x.New, NewVersion: x.NewVersion})
+	}
+	result.NewVersion = from.Digest != to.Digest
+	switch {
+	case result.NewVersion:
+		result.Message = fmt.Sprintf("version %s starts a rollout", to.Version)
+	case len(result.Changes) > 0:
+		result.Message = fmt.Sprintf("%d fields change; no new version. Plan and judge hold from the next rollout on", len(result.Changes))
+	default:
+		result.Message = "the document asks for what is there already"
+	}
+	return result, nil
+}
+
+// documentOf reads an object as a document.
+func documentOf(e *v1alpha1.ScoringEndpoint) (*spec.Document, spec.Resolved, error) {
+	text, err := textOf(e)
+	if err != nil {
+		return nil, spec.Resolved{}, err
+	}
+	doc, _, err := spec.Load(text)
+	if err != nil {
+		return nil, spec.Resolved{}, err
+	}
+	r, _, err := doc.For(spec.Cluster)
+	return doc, r, err
+}
+
+// taken waits until the controller has taken the document, so that who waits for
+// its rollout next finds it.
+func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint) ([]string, error) {
+	within, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	wanted := e.Generation
+	for within.Err() == nil {
+		refused := meta.FindStatusCondition(e.Status.Conditions, "Accepted")
+		switch {
+		case refused != nil && refused.Status == metav1.ConditionFalse && refused.ObservedGeneration >= wanted:
+			return nil, fail(ErrInvalid, "the cluster took the document, but the controller refuses it, and what ran goes on: %s", refused.Message)
+		case e.Status.ObservedGeneration >= wanted:
+			return nil, nil
+		}
+		next, err := c.changed(within, &v1alpha1.ScoringEndpointList{}, e.Name, e.ResourceVersion)
+		if seen, ok := next.(*v1alpha1.ScoringEndpoint); ok && err == nil {
+			e = seen
+			continue
+		}
+		if pause(within, lookAgain) != nil {
+			break
+		}
+		if seen, err := c.get(within); err == nil {
+			e = seen
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return []string{fmt.Sprintf("the cluster took the document, but no controller has read it within %s; is it running? Try: serin status", c.patience)}, nil
+}
