@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,7 +23,7 @@ import (
 const (
 	// callTimeout bounds one request; watches and waits have bounds of their own.
 	callTimeout = 30 * time.Second
-	// nextAfter and nextWithin bound how often, and how seldom, Next looks.
+	// nextAfter and nextWithin bound how often, and how seldom, a change is looked for.
 	nextAfter  = time.Second
 	nextWithin = 5 * time.Second
 	// oldAfter is when a status is said to be old: a controller writes it every
@@ -40,6 +41,7 @@ type Client struct {
 	version   string // of the object as last seen
 	clock     func() time.Time
 	patience  time.Duration // for a controller's answer
+	watchFor  time.Duration // then it looks again: a watch may be dead without a word
 }
 
 // Connect finds the cluster as kubectl does. Nothing is asked yet.
@@ -65,7 +67,7 @@ func Connect(context, namespace, endpoint string) (*Client, error) {
 }
 
 func newClient(api client.WithWatch, namespace, endpoint string) *Client {
-	return &Client{api: api, namespace: namespace, explicit: namespace != "", endpoint: endpoint, clock: time.Now, patience: 30 * time.Second}
+	return &Client{api: api, namespace: namespace, explicit: namespace != "", endpoint: endpoint, clock: time.Now, patience: 30 * time.Second, watchFor: nextWithin}
 }
 
 // knownKinds spares the two requests of discovery, and the right to make them.
@@ -128,9 +130,7 @@ func (c *Client) Next(ctx context.Context) (engine.Status, error) {
 	if err := pause(ctx, nextAfter); err != nil {
 		return engine.Status{}, err
 	}
-	within, cancel := context.WithTimeout(ctx, nextWithin)
-	defer cancel()
-	changed, err := c.changed(within, &v1alpha1.ScoringEndpointList{}, c.endpoint, c.version)
+	changed, err := c.changed(ctx, &v1alpha1.ScoringEndpointList{}, c.endpoint, c.version)
 	if e, ok := changed.(*v1alpha1.ScoringEndpoint); ok && err == nil {
 		c.version = e.ResourceVersion
 		return statusOf(e, c.clock())
@@ -152,9 +152,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// changed waits for the next change of one object after a version of it. It
-// returns nothing when the watch ends before.
+var errWatchEnded = errors.New("the watch ended")
+
+// changed waits for the next change of one object after a version of it. An
+// error is no more than a reason to look at the object again.
 func (c *Client) changed(ctx context.Context, list client.ObjectList, name, version string) (client.Object, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.watchFor)
+	defer cancel()
 	w, err := c.api.Watch(ctx, list, client.InNamespace(c.namespace), client.MatchingFields{"metadata.name": name}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version}})
 	if err != nil {
 		return nil, err
@@ -166,7 +170,7 @@ func (c *Client) changed(ctx context.Context, list client.ObjectList, name, vers
 			return nil, ctx.Err()
 		case event, open := <-w.ResultChan():
 			if !open || event.Type == watch.Error {
-				return nil, nil
+				return nil, errWatchEnded
 			}
 			o, ok := event.Object.(client.Object)
 			if ok && o.GetName() == name && o.GetResourceVersion() != version && event.Type != watch.Deleted {

@@ -75,6 +75,7 @@ func testClient(t *testing.T, more interceptor.Funcs, objects ...client.Object) 
 		WithStatusSubresource(&v1alpha1.ScoringEndpoint{}, &v1alpha1.ScoringRollout{}, &v1alpha1.RolloutAction{}).Build()
 	c := newClient(api, "abtesting", "")
 	c.clock, c.patience = func() time.Time { return clientNow }, 20*time.Second
+	c.watchFor = 50 * time.Millisecond // the fake forgets changes before the watch
 	return c
 }
 
@@ -92,8 +93,6 @@ func TestClientStatus(t *testing.T) {
 		}, ""},
 		"not read yet":     {func(e *v1alpha1.ScoringEndpoint, _ *engine.Status) { e.Generation = 4 }, "Accepted Unknown NotObserved"},
 		"written long ago": {func(_ *v1alpha1.ScoringEndpoint, st *engine.Status) { st.At = clientNow.Add(-2 * oldAfter) }, "Current False StatusIsOld"},
-			e.Status.View = &runtime.RawExtension{Raw: []byte(`{"endpoint":"driver"}`)}
-		}, "Current False StatusIsOld"},
 	} {
 		st, err := testClient(t, interceptor.Funcs{}, shownEndpoint(t, c.change)).Status(t.Context())
 		if err != nil {
@@ -247,37 +246,40 @@ func TestClientApply(t *testing.T) {
 
 // TestClientWaitsForTheController: who waits for the rollout next must find it.
 func TestClientWaitsForTheController(t *testing.T) {
-	unread := shownEndpoint(t, func(e *v1alpha1.ScoringEndpoint, _ *engine.Status) { e.Generation = 4 })
-	c := testClient(t, interceptor.Funcs{}, unread)
-	e, err := c.get(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.patience = 10 * time.Millisecond
-	if notes, err := c.taken(t.Context(), e); err != nil || len(notes) != 1 || !strings.Contains(notes[0], "no controller") {
-		t.Errorf("nobody reads it: %q, %v", notes, err)
-	}
-	c.patience = 20 * time.Second
-	controller := func(change func(*v1alpha1.ScoringEndpointStatus)) {
-		x := e.DeepCopy()
-		change(&x.Status)
-		if err := c.api.Status().Update(t.Context(), x); err != nil {
-			t.Error(err)
+	for what, x := range map[string]struct {
+		controller func(*v1alpha1.ScoringEndpointStatus) // nil: none
+		note       string
+		err        error
+	}{
+		"nobody reads it": {nil, "no controller", nil},
+		"it is read":      {func(s *v1alpha1.ScoringEndpointStatus) { s.ObservedGeneration = 4 }, "", nil},
+		"it is refused": {func(s *v1alpha1.ScoringEndpointStatus) {
+			s.Conditions = []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionFalse, Reason: "InvalidDocument", Message: "steps", ObservedGeneration: 4}}
+		}, "", ErrInvalid},
+	} {
+		c := testClient(t, interceptor.Funcs{}, shownEndpoint(t, func(e *v1alpha1.ScoringEndpoint, _ *engine.Status) { e.Generation = 4 }))
+		e, err := c.get(t.Context())
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	go controller(func(s *v1alpha1.ScoringEndpointStatus) { s.ObservedGeneration = 4 })
-	if notes, err := c.taken(t.Context(), e); err != nil || len(notes) != 0 {
-		t.Errorf("it is read: %q, %v", notes, err)
-	}
-	c = testClient(t, interceptor.Funcs{}, unread)
-	if e, err = c.get(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	go controller(func(s *v1alpha1.ScoringEndpointStatus) {
-		s.Conditions = []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionFalse, Reason: "InvalidDocument", Message: "steps", ObservedGeneration: 4}}
-	})
-	if _, err := c.taken(t.Context(), e); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "steps") {
-		t.Errorf("it is refused: %v", err)
+		done := make(chan error, 1)
+		if x.controller == nil {
+			c.patience = 10 * time.Millisecond
+			done <- nil
+		} else {
+			seen := e.DeepCopy()
+			go func() {
+				x.controller(&seen.Status)
+				done <- c.api.Status().Update(t.Context(), seen)
+			}()
+		}
+		notes, err := c.taken(t.Context(), e)
+		if text := strings.Join(notes, ""); !errors.Is(err, x.err) || !strings.Contains(text, x.note) || (text == "") != (x.note == "") {
+			t.Errorf("%s: %q, %v; want %q, %v", what, text, err, x.note, x.err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("%s: the controller: %v", what, err)
+		}
 	}
 }
 
