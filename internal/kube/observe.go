@@ -98,3 +98,16 @@ func stuck(d *appsv1.Deployment) string {
 	}
 	return ""
 }
+
+// heed takes the weight from a candidate while one of its pods ends. A candidate's
+// Service publishes every address for as long as its pod exists, so the gateway goes
+// on using one whose recorder has left already.
+func heed(st *rollout.RevisionStatus, revision string, all []corev1.Pod) {
+	for i := range all {
+		p := &all[i]
+		if p.Labels[LabelRevision] == revision && p.DeletionTimestamp != nil && p.Status.Phase == corev1.PodRunning {
+			st.Ready = false
+			st.Failure = fmt.Sprintf("pod %s ends, and its address is in use until it is gone", p.Name)
+		}
+	}
+}

@@ -99,15 +99,21 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 	if err := p.api.List(ctx, &pods, client.InNamespace(p.key.Namespace), mine); err != nil {
 		return rollout.Observed{}, fmt.Errorf("listing pods of %q: %w", p.key, err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	o := rollout.Observed{Revisions: map[string]rollout.RevisionStatus{}}
 	for i := range deployments.Items {
 		d := &deployments.Items[i]
-		if name := d.Labels[LabelRevision]; name != "" {
-			o.Revisions[name] = revisionStatus(d, podsOf(name, pods.Items))
+		name := d.Labels[LabelRevision]
+		if name == "" {
+			continue
 		}
+		st := revisionStatus(d, podsOf(name, pods.Items))
+		if name == p.routing.Candidate {
+			heed(&st, name, pods.Items)
+		}
+		o.Revisions[name] = st
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	o.InForce.Epoch = p.mesh.InForce(p.key, p.routing.Rollout)
 	overwritten, err := p.overwritten(ctx)
 	o.InForce.Overwritten = overwritten

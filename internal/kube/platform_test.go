@@ -313,3 +313,30 @@ func TestPodsSayWhyARevisionDoesNotStart(t *testing.T) {
 		}
 	}
 }
+
+// TestACandidateWhosePodEndsGetsNoWeight: its address is published until the pod is
+// gone, also when its recorder has left.
+func TestACandidateWhosePodEndsGetsNoWeight(t *testing.T) {
+	now := metav1.Now()
+	pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Labels: map[string]string{LabelRevision: r2.Name}}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+	for _, c := range []struct {
+		name     string
+		deleted  *metav1.Time
+		revision string
+		phase    corev1.PodPhase
+		ready    bool
+	}{
+		{"none ends", nil, r2.Name, corev1.PodRunning, true},
+		{"one ends", &now, r2.Name, corev1.PodRunning, false},
+		{"another revision's ends", &now, r1.Name, corev1.PodRunning, true},
+		{"one has ended", &now, r2.Name, corev1.PodSucceeded, true},
+	} {
+		p := pod
+		p.DeletionTimestamp, p.Status.Phase = c.deleted, c.phase
+		st := rollout.RevisionStatus{Ready: true, ReadyReplicas: 1}
+		heed(&st, c.revision, []corev1.Pod{p})
+		if st.Ready != c.ready {
+			t.Errorf("%s: ready %v, want %v", c.name, st.Ready, c.ready)
+		}
+	}
+}

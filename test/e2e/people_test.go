@@ -216,3 +216,59 @@ func (w *world) until(what string, ok func() bool) {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
+
+// TestRetryPromoteRollback: a version that was aborted is not tried again by itself,
+// but when it is asked for; a person promotes it without evidence and takes it back.
+// No request fails, and each time all of them go where they should.
+func TestRetryPromoteRollback(t *testing.T) {
+	w := newWorld(t, "verbs")
+	w.apply(plan{Version: "v1"})
+	w.awaitStable("v1")
+	stop := w.traffic(100)
+	defer stop()
+	trial := plan{Version: "v2", Steps: "{weight: 10%, minDuration: 10m}, {weight: 100%}"}
+	w.apply(trial)
+	first := w.awaitStep("v2", 0).Rollout.ID
+	w.act("maria", v1alpha1.RolloutActionSpec{Rollout: first, Action: "Abort"}, 10*time.Second)
+	w.onlyTo("verbs-r1", w.awaitOutcome("v2", "Aborted", 30*time.Second))
+	w.apply(trial)
+	if s, _ := w.status(); s.Rollout.ID != first {
+		t.Fatalf("the aborted version was tried again as %s without being asked for", s.Rollout.ID)
+	}
+	if got := w.act("otto", v1alpha1.RolloutActionSpec{Rollout: first, Action: "Retry"}, 10*time.Second); !got.Accepted {
+		t.Fatalf("the retry was refused: %+v", got)
+	}
+	second := w.await("the second attempt under way", time.Minute, func(s engine.Status) bool {
+		return s.Rollout.ID != first && s.Weights.InForceBP == 1000
+	}).Rollout.ID
+	if got := w.act("maria", v1alpha1.RolloutActionSpec{Rollout: second, Action: "Promote"}, 10*time.Second); !got.Accepted {
+		t.Fatalf("the promotion was refused: %+v", got)
+	}
+	w.onlyTo("verbs-r3", w.awaitOutcome("v2", "Promoted", 30*time.Second))
+	if got := w.act("maria", v1alpha1.RolloutActionSpec{Rollout: second, Action: "Rollback"}, 10*time.Second); !got.Accepted {
+		t.Fatalf("the rollback was refused: %+v", got)
+	}
+	w.onlyTo("verbs-r1", w.await("the rollback", 30*time.Second, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" }))
+	if bad := failures(stop()); len(bad) > 0 {
+		t.Errorf("%d requests failed, want none; the first: %+v", len(bad), bad[0])
+	}
+}
+
+// onlyTo demands that once these routes are in force every request goes to one revision.
+func (w *world) onlyTo(revision string, s engine.Status) {
+	w.t.Helper()
+	from := w.awaitRoutes(s.Weights.Epoch).Add(200 * time.Millisecond)
+	time.Sleep(time.Second)
+	n := 0
+	for _, a := range w.answers() {
+		if a.at.After(from) {
+			n++
+			if a.revision() != revision {
+				w.t.Errorf("routed by %s, want everything to %s", a.stamp, revision)
+			}
+		}
+	}
+	if n == 0 {
+		w.t.Error("no request was seen")
+	}
+}
