@@ -11,7 +11,7 @@ import (
 type channel struct {
 	mu     sync.Mutex
 	order  *wire.Order
-	seq    uint64 // of the order; counted here, so that it grows whoever orders
+	seq    uint64        // of the order; counted here, so that it grows whoever orders
 	change chan struct{} // closed and replaced at every change
 	closed bool
 }
