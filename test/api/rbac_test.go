@@ -33,13 +33,18 @@ import (
 
 // used are the rights that a client made use of, as verb resource.group, and the requests that were forbidden.
 type used struct {
-	next      http.RoundTripper
 	mu        sync.Mutex
 	rights    map[string]bool
 	forbidden []string
 }
 
-func (u *used) RoundTrip(r *http.Request) (*http.Response, error) {
+// noting is one client's way to the API server.
+type noting struct {
+	*used
+	next http.RoundTripper
+}
+
+func (u noting) RoundTrip(r *http.Request) (*http.Response, error) {
 	res, err := u.next.RoundTrip(r)
 	if err != nil {
 		return res, err
@@ -190,7 +195,7 @@ func runController(t *testing.T, c *cluster.Cluster, u *used) string {
 	}
 	rc := c.RESTConfig()
 	rc.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:serin-system:serin-controller", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:serin-system", "system:authenticated"}}
-	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { u.next = next; return u })
+	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return noting{u, next} })
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
