@@ -126,6 +126,15 @@ func (r *Recorder) listen(ctx context.Context) {
 	}
 }
 
+// take obeys an order, or keeps the one before and says so.
+func (r *Recorder) take(o wire.Order) {
+	if err := r.obey(o); err != nil {
+		r.o.Logger.Error("order not obeyed, the one before holds", "error", err)
+		return
+	}
+	r.o.Logger.Info("order obeyed", "seq", o.Seq, "role", string(o.Role), "epoch", o.Epoch, "handOver", o.HandOver, "stable", o.StableURL)
+}
+
 // hear listens on one connection. heard: there was an order.
 func (r *Recorder) hear(ctx context.Context) (heard bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -160,11 +169,7 @@ func (r *Recorder) hear(ctx context.Context) (heard bool, err error) {
 			continue
 		}
 		heard, last = true, o.Seq
-		if err := r.obey(o); err != nil {
-			r.o.Logger.Error("order not obeyed, the one before holds", "error", err)
-			continue
-		}
-		r.o.Logger.Info("order obeyed", "seq", o.Seq, "role", string(o.Role), "epoch", o.Epoch, "handOver", o.HandOver, "stable", o.StableURL)
+		r.take(o)
 	}
 	if err := lines.Err(); err != nil {
 		return heard, fmt.Errorf("listening to the controller: %w", err)
