@@ -136,10 +136,7 @@ In a cluster: serin apply -n NAMESPACE -f endpoint.yaml;  serin status -n NAMESP
 ` + whereHelp + `
 
 ` + exitTable,
-		SilenceUsage: true, SilenceErrors: true,
-	}
-	if stdio.Plugin {
-		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl serin"}
+		SilenceUsage: true, SilenceErrors: true, Annotations: displayName(stdio),
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddGroup(
@@ -164,6 +161,14 @@ In a cluster: serin apply -n NAMESPACE -f endpoint.yaml;  serin status -n NAMESP
 		return usageError("%w\nTry: %s --help", err, c.CommandPath())
 	})
 	return root
+}
+
+// displayName is what help texts call the program.
+func displayName(stdio IO) map[string]string {
+	if stdio.Plugin {
+		return map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl serin"}
+	}
+	return nil
 }
 
 // output is the -o flag.

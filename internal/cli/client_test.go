@@ -42,7 +42,7 @@ func TestWhomAVerbSpeaksTo(t *testing.T) {
 func TestExitCodesOfACluster(t *testing.T) {
 	for err, code := range map[error]int{kube.ErrNotFound: ExitNotFound, kube.ErrForbidden: ExitForbidden, kube.ErrConflict: ExitForbidden, kube.ErrInvalid: ExitUsage, kube.ErrUnanswered: ExitTimeout, kube.ErrAway: ExitError, errors.New("x"): ExitError} {
 		got := clusterError(fmt.Errorf("doing: %w", err))
-		if codeOf(got) != code || isAway(got) != (err == kube.ErrAway) {
+		if codeOf(got) != code || isAway(got) != errors.Is(err, kube.ErrAway) {
 			t.Errorf("%v: exit code %d, want %d; away %v", err, codeOf(got), code, isAway(got))
 		}
 	}

@@ -114,9 +114,8 @@ func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, error
 		result.Message = fmt.Sprintf("endpoint %s is new in namespace %s; version %s is its first", after.Name, after.Namespace, to.Version)
 		return result, nil
 	}
-	was, from, err := documentOf(before)
-	if err != nil {
-		// What was there was refused; whatever is valid now is a change.
+	was, from, refused := documentOf(before)
+	if refused != nil { // whatever is valid now is a change
 		result.NewVersion, result.Message = true, fmt.Sprintf("version %s takes the place of a document that was refused", to.Version)
 		return result, nil
 	}
