@@ -63,7 +63,7 @@ func Scheme() (*runtime.Scheme, error) {
 	return s, nil
 }
 
-// Run is the controller: it collects, and on the leader it drives every endpoint,
+// Run is the controller: once it leads it collects, and drives every endpoint,
 // until the context ends or the leadership is lost.
 func Run(ctx context.Context, rc *rest.Config, o Options) error {
 	ctrl.SetLogger(logr.FromSlogHandler(o.Logger.Handler()))
@@ -78,8 +78,10 @@ func Run(ctx context.Context, rc *rest.Config, o Options) error {
 	}
 	for _, add := range []error{
 		mgr.Add(leading{func(ctx context.Context) error { return lead(ctx, mgr.GetAPIReader(), mgr.GetClient(), o) }}),
-		mgr.Add(always{func(ctx context.Context) error { return serveAccessLogs(ctx, o.AccessLogs, hub) }}),
-		mgr.Add(always{func(ctx context.Context) error {
+		// A gateway's stream lives as long as whoever took it: one that a standby took, in the moment in which
+		// nobody led, would never come to the leader.
+		mgr.Add(leading{func(ctx context.Context) error { return serveAccessLogs(ctx, o.AccessLogs, hub) }}),
+		mgr.Add(leading{func(ctx context.Context) error {
 			return serveRecorders(ctx, o.Recorders, hub.Handler(authenticator(mgr.GetClient())))
 		}}),
 		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
@@ -118,16 +120,11 @@ func newManager(rc *rest.Config, o Options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-// leading runs on the leader only, always on every replica.
-type (
-	leading struct{ run func(context.Context) error }
-	always  struct{ run func(context.Context) error }
-)
+// leading runs on the leader only.
+type leading struct{ run func(context.Context) error }
 
 func (r leading) Start(ctx context.Context) error { return r.run(ctx) }
 func (leading) NeedLeaderElection() bool          { return true }
-func (r always) Start(ctx context.Context) error  { return r.run(ctx) }
-func (always) NeedLeaderElection() bool           { return false }
 
 // lead marks this pod as the one that evidence goes to, and takes the mark from
 // whoever led before.

@@ -50,7 +50,7 @@ func TestTimeFromVerdictToLastMisroutedRequest(t *testing.T) {
 	}
 }
 
-const ladderSteps = 40
+const ladderSteps = 36
 
 // ladder is a plan of many small steps.
 func ladder() string {

@@ -45,6 +45,7 @@ func newWorld(t *testing.T, name string) *world {
 		}
 		w.remove(ctx)
 	})
+	w.remove(t.Context()) // what a run that was killed left
 	return w
 }
 
