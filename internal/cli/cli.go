@@ -139,6 +139,15 @@ In a cluster: serin apply -n NAMESPACE -f endpoint.yaml;  serin status -n NAMESP
 		SilenceUsage: true, SilenceErrors: true, Annotations: displayName(stdio),
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
+	addVerbs(root, stdio)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError("%w\nTry: %s --help", err, c.CommandPath())
+	})
+	return root
+}
+
+// addVerbs gives the root its verbs, grouped as the help shows them.
+func addVerbs(root *cobra.Command, stdio IO) {
 	root.AddGroup(
 		&cobra.Group{ID: "start", Title: "Start here:"},
 		&cobra.Group{ID: "drive", Title: "Drive a rollout:"},
@@ -157,10 +166,6 @@ In a cluster: serin apply -n NAMESPACE -f endpoint.yaml;  serin status -n NAMESP
 	root.AddGroup(&cobra.Group{ID: "cluster", Title: "The cluster's parts:"})
 	add("cluster", newInstall(stdio), newController(stdio), newRecorder(stdio), newImage(stdio))
 	root.AddCommand(newVersion(stdio), newCompletion(stdio), newDocs(stdio), newLeash(stdio))
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError("%w\nTry: %s --help", err, c.CommandPath())
-	})
-	return root
 }
 
 // displayName is what help texts call the program.

@@ -115,23 +115,29 @@ func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, error
 		return result, nil
 	}
 	was, from, refused := documentOf(before)
-	if refused != nil { // whatever is valid now is a change
+	switch {
+	case refused != nil: // whatever is valid now is a change
 		result.NewVersion, result.Message = true, fmt.Sprintf("version %s takes the place of a document that was refused", to.Version)
-		return result, nil
+	default:
+		result.NewVersion = from.Digest != to.Digest
+		sayChanges(&result, spec.Diff(was, now), to.Version)
 	}
-	for _, x := range spec.Diff(was, now) {
+	return result, nil
+}
+
+// sayChanges says what a valid document changes of a valid one.
+func sayChanges(result *engine.ApplyResult, changes []spec.Change, version string) {
+	for _, x := range changes {
 		result.Changes = append(result.Changes, engine.Change{Path: x.Path, Old: x.Old, New: x.New, NewVersion: x.NewVersion})
 	}
-	result.NewVersion = from.Digest != to.Digest
 	switch {
 	case result.NewVersion:
-		result.Message = fmt.Sprintf("version %s starts a rollout", to.Version)
+		result.Message = fmt.Sprintf("version %s starts a rollout", version)
 	case len(result.Changes) > 0:
 		result.Message = fmt.Sprintf("%d fields change; no new version. Plan and judge hold from the next rollout on", len(result.Changes))
 	default:
 		result.Message = "the document asks for what is there already"
 	}
-	return result, nil
 }
 
 // documentOf reads an object as a document.

@@ -120,7 +120,7 @@ func (c *Controller) ensure(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*
 	x := c.get(k)
 	if refused != nil {
 		if x != nil {
-			x.refused = refused
+			x.refused.Store(true)
 		}
 		return x, c.refuse(ctx, e, refused)
 	}
@@ -133,7 +133,7 @@ func (c *Controller) ensure(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*
 		c.endpoints[k] = x
 		c.mu.Unlock()
 	}
-	x.refused = nil
+	x.refused.Store(false)
 	return x, c.take(ctx, x, e, r, text)
 }
 

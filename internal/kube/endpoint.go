@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,8 +44,8 @@ type endpoint struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 
-	generation int64 // of the spec that is the wish
-	refused    error // why the present spec is not
+	generation atomic.Int64 // of the spec that is the wish
+	refused    atomic.Bool  // the present spec is not
 }
 
 // resolve reads the spec of an object as a document: one place for both modes.
@@ -132,7 +133,7 @@ func wish(r spec.Resolved, text []byte) (engine.Wish, error) {
 
 // take makes the present spec the wish, once for each generation.
 func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringEndpoint, r spec.Resolved, text []byte) error {
-	if x.generation == e.Generation {
+	if x.generation.Load() == e.Generation {
 		return nil
 	}
 	w, err := wish(r, text)
@@ -145,7 +146,7 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 		return err
 	}
 	x.engine.Settle(ctx) // who sees this generation observed must find its rollout
-	x.generation = e.Generation
+	x.generation.Store(e.Generation)
 	x.engine.Wake()
 	return nil
 }

@@ -49,7 +49,10 @@ func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 		return client.IgnoreNotFound(err)
 	}
 	next := e.DeepCopy()
-	fill(&next.Status, st, x.generation)
+	fill(&next.Status, st, x.generation.Load())
+	if !x.refused.Load() {
+		meta.SetStatusCondition(&next.Status.Conditions, metav1.Condition{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted", Message: "the document is what is wished for", ObservedGeneration: x.generation.Load()})
+	}
 	next.Status.Selector = stableSelector(x.engine.Record(), e.Name)
 	if !jsonEqual(&e.Status, &next.Status) {
 		// A merge patch of what is shown alone: the record has a writer of its own.

@@ -168,12 +168,7 @@ func (p *process) live(ctx context.Context) (failure string, late bool) {
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p.update(func(s *ProcessStatus) { s.Addr, s.PID, s.Since = addr, cmd.Process.Pid, time.Now() })
-	ended := make(chan error, 1)
-	go func() {
-		err := cmd.Wait()
-		endGroup(cmd.Process.Pid, syscall.SIGKILL) // what outlived the leash
-		ended <- err
-	}()
+	ended := waitFor(cmd)
 	probing, stopProbing := context.WithCancel(ctx)
 	defer stopProbing()
 	ready := make(chan struct{})
@@ -198,6 +193,17 @@ func (p *process) live(ctx context.Context) (failure string, late bool) {
 		p.logger.Debug("scorer stopped", "how", err)
 	}
 	return failure + p.lastWords(), late
+}
+
+// waitFor tells how a leash ended, once all that it held has ended too.
+func waitFor(cmd *exec.Cmd) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		err := cmd.Wait()
+		endGroup(cmd.Process.Pid, syscall.SIGKILL) // what outlived the leash
+		ended <- err
+	}()
+	return ended
 }
 
 func (p *process) build(port int) *exec.Cmd {
