@@ -329,7 +329,7 @@ func (k *call) record(first *hop, f Failure, fellBack bool, broken Failure, now 
 	k.x.FellBack, k.x.Spared = fellBack || k.spared, k.spared
 	if relay := k.route.Relay; relay != nil {
 		k.x.Epoch, k.x.Shadow, k.x.Stamp, k.x.Latency = k.stamp.Epoch, k.stamp.Copy, k.stamp, k.took
-		k.x.Spared = k.arm == split.Stable && relay.Unready
+		k.x.Spared = k.arm == split.Stable // handed over, or never ready: its scorer was not asked
 	}
 	if g.cfg.Tap != nil {
 		g.cfg.Tap.Primary(&k.x)

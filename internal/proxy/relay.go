@@ -133,6 +133,8 @@ func (k *call) instead(served *upstream) string {
 	switch {
 	case r.Relay != nil && served != r.candidate && k.arm == split.Stable && r.Relay.Unready:
 		return "unready"
+	case r.Relay != nil && served != r.candidate && k.arm == split.Stable:
+		return "handed-over"
 	case r.Relay != nil && served != r.candidate, k.arm == split.Candidate && served != r.candidate:
 		return "stable"
 	}

@@ -101,7 +101,7 @@ func TestLargeRequestsAreHandedOverWholeAndFallBackNot(t *testing.T) {
 			body = io.MultiReader(body)
 		}
 		_, url := relay(t, newCounter(), broken, func(t *Table) { t.HandOver = true })
-		if resp, text := relayed(t, url, "a.5.r2", body); text != "1048576pod" || resp.Header.Get("x-serin-fallback") != "stable" || resp.Header.Get("x-serin-revision") != "r1" {
+		if resp, text := relayed(t, url, "a.5.r2", body); text != "1048576pod" || resp.Header.Get("x-serin-fallback") != "handed-over" || resp.Header.Get("x-serin-revision") != "r1" {
 			t.Errorf("chunked %v: %d %q %v", chunked, resp.StatusCode, text, resp.Header)
 		}
 	}

@@ -34,7 +34,7 @@ func TestOrdersAreKeptWhenTheControllerIsLost(t *testing.T) {
 	addr := p.c.addr()
 	p.c.stop()
 	until(t, "the loss to be seen", func() bool { return !p.candidate.link.connected.Load() })
-	if got := p.candidate.ask(byWeight); got.fallback != "stable" || got.revision != stable {
+	if got := p.candidate.ask(byWeight); got.fallback != "handed-over" || got.revision != stable {
 		t.Errorf("answer %+v, want the hand-over to hold", got)
 	}
 	if p.candidate.get("/readyz") != http.StatusOK {

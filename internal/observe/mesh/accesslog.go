@@ -90,7 +90,7 @@ func (h *Hub) Log(entry *data.HTTPAccessLogEntry) {
 	}
 	switch entry.GetResponse().GetResponseHeaders()[wire.FallbackHeader] {
 	case "":
-	case "unready": // handed over by a pod that had never been ready: nobody's failure
+	case "unready", "handed-over": // by a pod that had never been ready, or by an order of ours: nobody's failure
 		return
 	default:
 		event.FellBack, event.Failed = true, true

@@ -83,6 +83,7 @@ func TestAccessLogCountsByStamp(t *testing.T) {
 	h.Log(entry(weighted, "safe-driver-2.5.safe-driver-r2", 0)) // no answer at all
 	h.Log(entry(weighted, "safe-driver-2.5.safe-driver-r2", 200, func(e *data.HTTPAccessLogEntry) { e.Response.ResponseHeaders[wire.FallbackHeader] = "stable" }))
 	h.Log(entry(weighted, "safe-driver-2.5.safe-driver-r2", 200, func(e *data.HTTPAccessLogEntry) { e.Response.ResponseHeaders[wire.FallbackHeader] = "unready" }))
+	h.Log(entry(weighted, "safe-driver-2.5.safe-driver-r2", 200, func(e *data.HTTPAccessLogEntry) { e.Response.ResponseHeaders[wire.FallbackHeader] = "handed-over" }))
 	h.Log(entry(weighted, "safe-driver-2.5.safe-driver-r2", 404))
 	h.Log(entry(weighted, "safe-driver-2.5.safe-driver-r1", 0, func(e *data.HTTPAccessLogEntry) {
 		e.CommonProperties.ResponseFlags.DownstreamConnectionTermination = true

@@ -24,7 +24,7 @@ func (c *channel) set(o wire.Order) {
 	if c.closed {
 		return
 	}
-	c.seq++
+	c.seq = max(c.seq+1, o.Seq)
 	o.Seq = c.seq
 	c.order = &o
 	close(c.change)
