@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -314,7 +315,7 @@ func (d drive) kubelet(ctx context.Context) {
 	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		list, err := d.core.AppsV1().Deployments("driven").List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return false, nil // the next time
+			list = &appsv1.DeploymentList{} // the next time
 		}
 		for _, x := range list.Items {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: x.Name, Labels: x.Spec.Template.Labels}, Spec: x.Spec.Template.Spec}
