@@ -52,13 +52,13 @@ func TestTimeFromVerdictToLastMisroutedRequest(t *testing.T) {
 
 const ladderSteps = 36
 
-// ladder is a plan of many small steps.
+// ladder is a plan of many small steps, whose promotion nobody approves.
 func ladder() string {
 	var steps []string
 	for i := range ladderSteps {
 		steps = append(steps, fmt.Sprintf("{weight: %g%%}", 5+float64(i)))
 	}
-	return strings.Join(steps, ", ") + ", {weight: 100%}"
+	return strings.Join(steps, ", ") + ", {weight: 100%, approval: Required}"
 }
 
 // moves returns for each step of an ended rollout how long after the decision to
