@@ -7,7 +7,6 @@ package kube
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
 	"github.com/serin-dev/serin/internal/observe/mesh"
@@ -75,19 +74,6 @@ func shortName(r rollout.Revision) string { return fmt.Sprintf("r%d", r.Number) 
 // serviceHost is a revision's address inside the cluster.
 func serviceHost(namespace, revision string) string {
 	return revision + "." + namespace + ".svc.cluster.local"
-}
-
-// routeName names one of our routes: serin/NAMESPACE/NAME/KIND. It comes back in
-// the access log, where it says which endpoint an entry belongs to.
-func routeName(k Key, kind string) string { return "serin/" + k.Namespace + "/" + k.Name + "/" + kind }
-
-// parseRouteName is the reverse; ok is false for routes that are not ours.
-func parseRouteName(s string) (k Key, kind string, ok bool) {
-	parts := strings.SplitN(s, "/", 4)
-	if len(parts) != 4 || parts[0] != "serin" || parts[1] == "" || parts[2] == "" {
-		return Key{}, "", false
-	}
-	return Key{Namespace: parts[1], Name: parts[2]}, parts[3], true
 }
 
 func scorerPort(s v1alpha1.Scorer) int32 {

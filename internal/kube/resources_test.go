@@ -107,15 +107,3 @@ func TestMakeVirtualService(t *testing.T) {
 	sticky.Routing = rollout.Routing{Epoch: 8, Rollout: "safe-driver-2", Step: 2, Stable: r1.Name, Candidate: r2.Name, WeightBP: 5500}
 	golden(t, "routes-sticky", MakeVirtualService(sticky))
 }
-
-func TestRouteNames(t *testing.T) {
-	k, kind, ok := parseRouteName(routeName(testKey, "weighted"))
-	if !ok || k != testKey || kind != "weighted" {
-		t.Errorf("parsing our own name: %v %q %v", k, kind, ok)
-	}
-	for _, s := range []string{"", "default", "serin/a", "serin/a/b", "serin//b/c", "x/a/b/c"} {
-		if _, _, ok := parseRouteName(s); ok {
-			t.Errorf("%q is taken for one of our routes", s)
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/serin-dev/serin/internal/observe/mesh"
 	"github.com/serin-dev/serin/internal/observe/wire"
 	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
@@ -125,7 +126,7 @@ func (in RouteInput) split(epoch string, weight int) (out []*networking.HTTPRout
 }
 
 func (in RouteInput) route(kind string) *networking.HTTPRoute {
-	h := &networking.HTTPRoute{Name: routeName(in.Key, kind), Retries: &networking.HTTPRetry{Attempts: 0}}
+	h := &networking.HTTPRoute{Name: mesh.RouteName(in.Key, kind), Retries: &networking.HTTPRetry{Attempts: 0}}
 	if in.Timeout > 0 {
 		h.Timeout = durationpb.New(in.Timeout)
 	}

@@ -152,7 +152,11 @@ func latency(c *data.AccessLogCommon) time.Duration {
 	return c.GetTimeToLastUpstreamRxByte().AsDuration()
 }
 
-// routeKey reads serin/NAMESPACE/NAME/KIND.
+// RouteName names one of our routes: serin/NAMESPACE/NAME/KIND. It comes back in the
+// access log, where it says which endpoint an entry belongs to.
+func RouteName(k Key, kind string) string { return "serin/" + k.Namespace + "/" + k.Name + "/" + kind }
+
+// routeKey is the reverse; ok is false for routes that are not ours.
 func routeKey(name string) (Key, bool) {
 	parts := strings.SplitN(name, "/", 4)
 	if len(parts) != 4 || parts[0] != "serin" || parts[1] == "" || parts[2] == "" {

@@ -266,3 +266,14 @@ func TestOrdersArriveAtOnce(t *testing.T) {
 		t.Errorf("third order %+v, want that it is stable now", o)
 	}
 }
+
+func TestRouteNames(t *testing.T) {
+	if k, ok := routeKey(RouteName(key, "weighted")); !ok || k != key {
+		t.Errorf("reading our own name: %v %v", k, ok)
+	}
+	for _, s := range []string{"", "default", "serin/a", "serin/a/b", "serin//b/c", "x/a/b/c"} {
+		if _, ok := routeKey(s); ok {
+			t.Errorf("%q is taken for one of our routes", s)
+		}
+	}
+}
