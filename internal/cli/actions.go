@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 // actionOptions are the flags of approve, reject, pause and the like.
@@ -117,7 +118,7 @@ func printDryRun(stdio IO, action string, st engine.Status, asJSON bool) error {
 	}
 	at := "no rollout runs"
 	if r := st.Rollout; r != nil && r.Outcome == "" {
-		at = fmt.Sprintf("rollout %s is at step %s with %s planned", r.ID, r.StepName, percent(st.Weights.PlannedBP))
+		at = fmt.Sprintf("rollout %s is at step %s with %s planned", r.ID, r.StepName, rollout.Percent(st.Weights.PlannedBP))
 	}
 	fmt.Fprintf(stdio.Out, "would ask endpoint %s: %s (%s). Nothing was asked.\n", st.Endpoint, action, at)
 	return nil

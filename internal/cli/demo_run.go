@@ -178,7 +178,7 @@ func (d *demo) try(ctx context.Context, t trial) (*trialResult, error) {
 			return false
 		}
 		if line := s.Rollout.StepName; line != last && s.Rollout.Outcome == "" {
-			d.say("  %4.1f s  step %s (candidate %s)", time.Since(r.began).Seconds(), line, percent(s.Weights.PlannedBP))
+			d.say("  %4.1f s  step %s (candidate %s)", time.Since(r.began).Seconds(), line, rollout.Percent(s.Weights.PlannedBP))
 			last = line
 		}
 		return s.Rollout.Outcome != ""

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 )
 
 func printJSON(w io.Writer, v any) error {
@@ -14,11 +13,6 @@ func printJSON(w io.Writer, v any) error {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
 	return nil
-}
-
-// percent writes basis points as 12.5%.
-func percent(bp int) string {
-	return strconv.FormatFloat(float64(bp)/100, 'f', -1, 64) + "%"
 }
 
 // paint holds the colours, empty where the output is no screen.

@@ -26,7 +26,7 @@ func tree(w io.Writer, st engine.Status, p paint) {
 		}
 	}
 	fmt.Fprintf(w, "  traffic    %.1f requests/s, %.1f of them to the candidate\n", st.Traffic.RequestsPerSecond, st.Traffic.CandidatePerSecond)
-	fmt.Fprintf(w, "  weights    candidate %s planned, %s\n", percent(st.Weights.PlannedBP), inForce(st.Weights, p))
+	fmt.Fprintf(w, "  weights    candidate %s planned, %s\n", rollout.Percent(st.Weights.PlannedBP), inForce(st.Weights, p))
 	if st.Rollout != nil {
 		rolloutTree(w, st, p)
 	}
@@ -40,12 +40,12 @@ func tree(w io.Writer, st engine.Status, p paint) {
 }
 
 func inForce(x engine.Weights, p paint) string {
-	text := percent(x.InForceBP) + " in force"
+	text := rollout.Percent(x.InForceBP) + " in force"
 	if x.InForceBP != x.PlannedBP {
 		text = p.warn + text + ": the routes lag behind" + p.off
 	}
 	if x.ShadowBP > 0 {
-		text += "; shadow " + percent(x.ShadowBP)
+		text += "; shadow " + rollout.Percent(x.ShadowBP)
 	}
 	return text
 }

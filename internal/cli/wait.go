@@ -147,7 +147,7 @@ func progress(st engine.Status) string {
 	if r.Outcome != "" {
 		return fmt.Sprintf("%s  %s: %s", r.ID, r.Outcome, r.Decision.Message)
 	}
-	line := fmt.Sprintf("%s  step %s, candidate %s: %s", r.ID, stepLine(r), percent(st.Weights.InForceBP), r.Decision.Reason)
+	line := fmt.Sprintf("%s  step %s, candidate %s: %s", r.ID, stepLine(r), rollout.Percent(st.Weights.InForceBP), r.Decision.Reason)
 	if r.Decision.Reason == string(rollout.WaitingForApproval) {
 		line += fmt.Sprintf(" (evidence %s)", r.Evidence.Digest)
 	}

@@ -147,7 +147,6 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 	}
 	x.engine.Settle(ctx) // who sees this generation observed must find its rollout
 	x.generation.Store(e.Generation)
-	x.engine.Wake()
 	return nil
 }
 

@@ -122,7 +122,7 @@ func ownerOf(e *v1alpha1.ScoringEndpoint) metav1.OwnerReference {
 func setRolloutStatus(s *v1alpha1.ScoringRolloutStatus, a *rollout.Attempt) {
 	s.Outcome, s.Reason, s.Message = string(a.Outcome), string(a.Reason), a.Message
 	if a.Step >= 0 && a.Step < len(a.Plan.Steps) {
-		s.Step, s.Weight = a.Plan.Steps[a.Step].Name, percent(a.Plan.Steps[a.Step].WeightBP)
+		s.Step, s.Weight = a.Plan.Steps[a.Step].Name, rollout.Percent(a.Plan.Steps[a.Step].WeightBP)
 	}
 	if a.Outcome != rollout.Running {
 		s.EndedAt = &metav1.Time{Time: a.EndedAt}
@@ -131,14 +131,6 @@ func setRolloutStatus(s *v1alpha1.ScoringRolloutStatus, a *rollout.Attempt) {
 	for _, x := range a.Approvals {
 		s.Approvals = append(s.Approvals, v1alpha1.Approval{Step: x.Step, By: x.By, OnBehalfOf: x.OnBehalfOf, At: metav1.NewTime(x.At), EvidenceDigest: x.EvidenceDigest})
 	}
-}
-
-// percent writes basis points as 12.5%.
-func percent(bp int) string {
-	if bp%100 == 0 {
-		return fmt.Sprintf("%d%%", bp/100)
-	}
-	return fmt.Sprintf("%.4g%%", float64(bp)/100)
 }
 
 func (r *record) auditOf(id string) (out []v1alpha1.AuditLine) {

@@ -54,7 +54,6 @@ type platform struct {
 	resolved spec.Resolved
 	scorers  map[string]v1alpha1.Scorer // by digest: how each revision is run
 	routing  rollout.Routing
-	plan     rollout.Plan
 	// routesWritten is the generation of the VirtualService after our last write,
 	// routesSeen that the cache has shown it since.
 	routesWritten int64
@@ -69,7 +68,7 @@ func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
 func (p *platform) set(owner metav1.OwnerReference, r spec.Resolved) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owner, p.resolved, p.plan = owner, r, r.Plan
+	p.owner, p.resolved = owner, r
 	p.scorers[r.Digest] = r.Endpoint.Spec.Scorer
 }
 
@@ -166,8 +165,8 @@ func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
 
 func (p *platform) routes() RouteInput {
 	in := routeInput(p.key, p.owner, p.resolved, p.routing)
-	if s := p.routing.Step; s > 0 && s < len(p.plan.Steps) {
-		in.BeforeBP = p.plan.Steps[s-1].WeightBP
+	if s, steps := p.routing.Step, p.resolved.Plan.Steps; s > 0 && s < len(steps) {
+		in.BeforeBP = steps[s-1].WeightBP
 	}
 	return in
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/serin-dev/serin/api/v1alpha1"
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 // showEvery bounds how old the status that people see may be.
@@ -96,7 +97,7 @@ func stableSelector(rec engine.Record, name string) string {
 func fill(s *v1alpha1.ScoringEndpointStatus, st engine.Status, generation int64) {
 	s.ObservedGeneration = generation
 	s.Stable, s.Candidate, s.Previous = revisionView(st.Stable), revisionView(st.Candidate), revisionView(st.Previous)
-	s.Weight, s.WeightInForce, s.Shadow = percent(st.Weights.PlannedBP), percent(st.Weights.InForceBP), percent(st.Weights.ShadowBP)
+	s.Weight, s.WeightInForce, s.Shadow = rollout.Percent(st.Weights.PlannedBP), rollout.Percent(st.Weights.InForceBP), rollout.Percent(st.Weights.ShadowBP)
 	s.Rollout, s.Step = "", ""
 	if st.Stable != nil {
 		s.Replicas = int32(st.Stable.ReadyReplicas)

@@ -173,9 +173,9 @@ func (t *turn) enter(a *Attempt, next int) {
 	a.Step, a.StepFor, a.NotReadyFor, a.GateFor = next, 0, 0, 0
 	t.route(t.routing(a, next))
 	p := a.Plan.Steps[next]
-	what := fmt.Sprintf("%s of requests to version %s", percent(p.WeightBP), a.To.Version)
+	what := fmt.Sprintf("%s of requests to version %s", Percent(p.WeightBP), a.To.Version)
 	if p.ShadowBP > 0 {
-		what = fmt.Sprintf("%s of requests copied to version %s", percent(p.ShadowBP), a.To.Version)
+		what = fmt.Sprintf("%s of requests copied to version %s", Percent(p.ShadowBP), a.To.Version)
 	}
 	t.note(judge.Advance, StepEntered, fmt.Sprintf("entered step %s: %s", p.Name, what))
 }
@@ -236,8 +236,8 @@ func (t *turn) swapBack(outcome Outcome, reason Reason, message string) {
 	t.note(judge.Revert, reason, message)
 }
 
-// percent writes basis points as 12.5%.
-func percent(bp int) string {
+// Percent writes basis points as 12.5%.
+func Percent(bp int) string {
 	if bp%100 == 0 {
 		return fmt.Sprintf("%d%%", bp/100)
 	}

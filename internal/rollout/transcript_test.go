@@ -54,12 +54,12 @@ func (p *player) action(a Action) string {
 }
 
 func routes(r Routing) string {
-	s := fmt.Sprintf("#%d %s %s", r.Epoch, short(r.Stable), percent(fullWeight-r.WeightBP))
+	s := fmt.Sprintf("#%d %s %s", r.Epoch, short(r.Stable), Percent(fullWeight-r.WeightBP))
 	if r.WeightBP > 0 {
-		s += fmt.Sprintf(", %s %s", short(r.Candidate), percent(r.WeightBP))
+		s += fmt.Sprintf(", %s %s", short(r.Candidate), Percent(r.WeightBP))
 	}
 	if r.ShadowBP > 0 {
-		s += fmt.Sprintf(", copies of %s to %s", percent(r.ShadowBP), short(r.Candidate))
+		s += fmt.Sprintf(", copies of %s to %s", Percent(r.ShadowBP), short(r.Candidate))
 	}
 	if r.Candidate != "" && r.WeightBP+r.ShadowBP == 0 {
 		s += fmt.Sprintf(", %s by header only", short(r.Candidate))
