@@ -49,6 +49,32 @@ func TestPromise5FewSlowRequests(t *testing.T) {
 	}
 }
 
+// TestPromise5LatencyWhereStableFailsQuickly: half of stable's requests end at once
+// with an error, and none of a candidate whose answers take as long as stable's.
+func TestPromise5LatencyWhereStableFailsQuickly(t *testing.T) {
+	t.Parallel()
+	p := DefaultPolicy()
+	const runs = 40
+	reverted := 0
+	for seed := range uint64(runs) {
+		w := newWorld(9500 + seed)
+		w.quick, w.tail = true, [2]float64{.05, .05}
+		c := w.calibration(p, 1000)
+		w.errorRate = func(arm Arm, _ int) float64 { return []float64{.5, 0}[arm] }
+		w.epoch(EpochInfo{WeightBP: 1000})
+		for n := 0; n < 20000; n += 200 {
+			w.requests(200, n)
+			if v := Judge(p, c, w.evidence, w.window()); v.Action == Revert {
+				reverted++
+				break
+			}
+		}
+	}
+	if reverted > tooMany(runs, .01) {
+		t.Errorf("%d of %d candidates reverted that only lack stable's errors, want about 1 %% at most", reverted, runs)
+	}
+}
+
 // TestPromise5BreakerWhereStableFails: both arms fail 5 % of their requests, at equal
 // rates and at the margin; ten seconds hold from a handful to hundreds of requests.
 func TestPromise5BreakerWhereStableFails(t *testing.T) {

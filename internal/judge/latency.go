@@ -42,7 +42,7 @@ func latency(p Policy, c *Calibration, s *sums) Metric {
 	m.Threshold = promoteBelow
 	var terms []float64
 	for _, edge := range c.RevertEdges {
-		terms = append(terms, logRatio(s.slower(edge, up), 1, revertGrid))
+		terms = append(terms, logRatio(s.slowerOrFailed(edge, up), 1, revertGrid))
 	}
 	m.EvidenceRevert = logMeanExp(terms)
 	h := s.latencies()
@@ -103,6 +103,20 @@ func (s *sums) slower(edge, shift int) []coins {
 	for i := range s.strata {
 		t := &s.strata[i]
 		out = append(out, coins{t.w, t.settled[Candidate].Latency.AtLeast(edge + shift), t.settled[Stable].Latency.AtLeast(edge)})
+	}
+	return out
+}
+
+// slowerOrFailed is slower with every failed first request of stable as one more
+// event of stable's: an error comes quickly, and a stable that answers some requests
+// so would make an equal candidate look slow. Each event of stable's lowers what
+// speaks against the candidate, so one counted twice (a time-out, beyond the edge
+// as well) costs power and never the bound.
+func (s *sums) slowerOrFailed(edge, shift int) []coins {
+	out := s.slower(edge, shift)
+	for i := range out {
+		t := &s.strata[i].settled[Stable]
+		out[i].stable += minus(t.ErrorUnits, t.LateErrorUnits)
 	}
 	return out
 }

@@ -10,6 +10,7 @@ import (
 type world struct {
 	rng        *rand.Rand
 	errorRate  func(arm Arm, i int) float64
+	quick      bool // failures take no time
 	invalid    [2]float64
 	refuse     [2]float64
 	latency    [2]float64 // factor on a lognormal of 5 ms
@@ -72,8 +73,12 @@ func (w *world) request(c *Counts, arm Arm, i int, slice *Window) {
 	if w.tail[arm] > 0 && w.rng.Float64() < w.tail[arm] {
 		took += 500 * time.Millisecond
 	}
+	failed := w.rng.Float64() < w.errorRate(arm, i)
+	if failed && w.quick {
+		took = time.Millisecond / 10
+	}
 	c.AddLatency(took)
-	if w.rng.Float64() < w.errorRate(arm, i) {
+	if failed {
 		c.Errors++
 		c.ErrorUnits++
 		slice.Errors[arm]++
