@@ -28,7 +28,7 @@ func newController(stdio IO) *cobra.Command {
 	f.StringVar(&o.kube.ControllerURL, "controller-url", "http://serin-recorder.serin-system.svc:9002", "where recorders reach this controller")
 	f.StringVar(&o.kube.AccessLogs, "als", ":9001", "address for the gateway's access log (gRPC)")
 	f.StringVar(&o.kube.Recorders, "recorders", ":9002", "address for the recorders (HTTP)")
-	f.StringVar(&o.kube.Health, "health", ":9003", "address for health and metrics")
+	f.StringVar(&o.kube.Health, "health", ":9003", "address for health (/healthz, /readyz) and metrics (/metrics); 0: none")
 	f.StringVar(&o.kube.PodNamespace, "namespace", o.kube.PodNamespace, "the controller's own namespace (POD_NAMESPACE)")
 	f.StringVar(&o.logFormat, "log", "json", "log format: text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -40,7 +40,7 @@ func runController(ctx context.Context, o controllerOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	o.kube.Logger = logger
+	o.kube.Logger, o.kube.Build = logger, buildInfo()
 	switch {
 	case o.kube.RecorderImage == "":
 		return usageError("--recorder-image must name Serin's own image: recorders run it beside the scorers")

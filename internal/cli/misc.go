@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/serin-dev/serin/internal/local"
-	"github.com/serin-dev/serin/internal/server"
+	"github.com/serin-dev/serin/internal/metrics"
 	"github.com/serin-dev/serin/internal/spec"
 )
 
@@ -40,8 +40,8 @@ func newVersion(stdio IO) *cobra.Command {
 }
 
 // buildInfo is what the toolchain wrote into the binary.
-func buildInfo() server.Build {
-	b := server.Build{Version: "devel"}
+func buildInfo() metrics.Build {
+	b := metrics.Build{Version: "devel"}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b

@@ -5,14 +5,19 @@ package engine
 type Counters struct {
 	Requests      []RequestCount
 	FellBack      uint64 // candidate failures that stable answered
-	ShadowSent    uint64
+	ShadowSent    uint64 // in a cluster: those that the candidate's recorders answered
+	Notifications []NotifyCount
+	Gateway       *GatewayCounts // nil where the gateway is not ours
+}
+
+// GatewayCounts are what Serin's own gateway counts.
+type GatewayCounts struct {
 	ShadowDropped uint64 // no room
 	Refused       uint64 // protocols that the gateway does not carry
 	TooLarge      uint64
 	Malformed     uint64 // requests that could be read in two ways, or in none
 	Streamed      uint64 // bodies too large to be held: no fallback, no copy
 	Spared        uint64 // due to a candidate that cannot be reached, answered by stable at once
-	Notifications []NotifyCount
 }
 
 // RequestCount counts the first answers of one revision on one arm.

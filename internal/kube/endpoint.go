@@ -13,6 +13,7 @@ import (
 	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/observe"
+	"github.com/serin-dev/serin/internal/observe/mesh"
 	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
 )
@@ -24,6 +25,9 @@ type Hub interface {
 	Watch(k Key, c observe.Contract) (*observe.Source, error)
 	// Forget ends it.
 	Forget(k Key)
+	// Counts and Losses are what metrics show; those of no endpoint are of all.
+	Counts(k Key) mesh.Counts
+	Losses(k Key) mesh.Losses
 }
 
 const (

@@ -24,10 +24,11 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/metrics"
 	"github.com/serin-dev/serin/internal/observe/mesh"
 )
 
@@ -35,8 +36,9 @@ import (
 type Options struct {
 	RecorderImage, ControllerURL string
 	AccessLogs, Recorders        string // addresses of the two streams
-	Health                       string // address of health and metrics
+	Health                       string // address of health and metrics; "0": none
 	PodName, PodNamespace        string
+	Build                        metrics.Build
 	Logger                       *slog.Logger
 }
 
@@ -84,7 +86,7 @@ func Run(ctx context.Context, rc *rest.Config, o Options) error {
 		mgr.Add(leading{func(ctx context.Context) error {
 			return serveRecorders(ctx, o.Recorders, hub.Handler(authenticator(mgr.GetClient())))
 		}}),
-		mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping),
+		addHealth(mgr, c, o),
 	} {
 		if add != nil {
 			return fmt.Errorf("setting up the controller: %w", add)
@@ -94,6 +96,17 @@ func Run(ctx context.Context, rc *rest.Config, o Options) error {
 		return fmt.Errorf("running the controller: %w", err)
 	}
 	return nil
+}
+
+func addHealth(mgr ctrl.Manager, c *Controller, o Options) error {
+	if o.Health == "0" {
+		return nil
+	}
+	s, err := healthServer(c, o, mgr.Elected())
+	if err != nil {
+		return err
+	}
+	return mgr.Add(s)
 }
 
 func newManager(rc *rest.Config, o Options) (ctrl.Manager, error) {
@@ -108,9 +121,12 @@ func newManager(rc *rest.Config, o Options) (ctrl.Manager, error) {
 	mine := cache.ByObject{Label: labels.NewSelector().Add(*ours)}
 	rc.UserAgent = "serin-controller"
 	mgr, err := ctrl.NewManager(rc, ctrl.Options{
-		Scheme: scheme, HealthProbeBindAddress: o.Health, Metrics: server.Options{BindAddress: "0"},
+		Scheme: scheme, HealthProbeBindAddress: "0", Metrics: server.Options{BindAddress: "0"}, // both are in healthServer, on one port
+
 		LeaderElection: true, LeaderElectionID: "serin-controller", LeaderElectionNamespace: o.PodNamespace, LeaderElectionReleaseOnCancel: true,
 		LeaseDuration: new(lease), RenewDeadline: new(renew), RetryPeriod: new(retry),
+		// Names are unique; the check is of the process, and tests run several managers in one.
+		Controller: config.Controller{SkipNameValidation: new(true)},
 		// The caches hold what is Serin's, however many pods a cluster has.
 		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Pod{}: mine, &appsv1.Deployment{}: mine, &corev1.Service{}: mine}},
 	})

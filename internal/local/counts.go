@@ -108,6 +108,7 @@ func (e *Endpoint) Counters() engine.Counters {
 	s := e.gateway.Stats()
 	return engine.Counters{
 		Requests: e.tap.counts.counted(), FellBack: e.tap.counts.fellBack.Load(),
-		ShadowSent: s.ShadowSent, ShadowDropped: s.ShadowDropped, Refused: s.Refused, TooLarge: s.TooLarge, Malformed: s.Malformed, Streamed: s.Streamed, Spared: s.Spared, Notifications: e.notifier.Counts(),
+		ShadowSent: s.ShadowSent, Notifications: e.notifier.Counts(),
+		Gateway: &engine.GatewayCounts{ShadowDropped: s.ShadowDropped, Refused: s.Refused, TooLarge: s.TooLarge, Malformed: s.Malformed, Streamed: s.Streamed, Spared: s.Spared},
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/metrics"
 )
 
 // Control is what the API drives: one scoring endpoint.
@@ -51,7 +52,7 @@ type Options struct {
 	Control   Control
 	Tokens    []Token
 	PeerRoles map[string][]Role // of users on the Unix socket, besides the owner
-	Build     Build
+	Build     metrics.Build
 	Logger    *slog.Logger
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/metrics"
 )
 
 // fake is an endpoint that remembers what it was asked.
@@ -49,7 +50,7 @@ var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 func newFake() *fake {
 	return &fake{accept: true, entries: make(chan engine.Event), status: fullStatus(), counters: engine.Counters{
 		Requests: []engine.RequestCount{{Arm: "stable", Revision: "m-r1", Code: "200", N: 90}, {Arm: "candidate", Revision: "m-r2", Code: "none", N: 1}},
-		FellBack: 1, ShadowSent: 5, ShadowDropped: 2, Refused: 3, TooLarge: 4,
+		FellBack: 1, ShadowSent: 5, Gateway: &engine.GatewayCounts{ShadowDropped: 2, Refused: 3, TooLarge: 4},
 		Notifications: []engine.NotifyCount{{Receiver: "example.com", Sent: 7, Failed: 1, Dropped: 2, Waiting: 3}},
 	}}
 }
@@ -132,7 +133,7 @@ func tokens(t *testing.T) []Token {
 
 func newServer(t *testing.T, f *fake) *Server {
 	t.Helper()
-	return New(Options{Control: f, Tokens: tokens(t), Build: Build{"v1", "abc"}, Logger: slog.New(slog.DiscardHandler)})
+	return New(Options{Control: f, Tokens: tokens(t), Build: metrics.Build{Version: "v1", Revision: "abc"}, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // ask sends one request as the holder of a token, or as nobody.

@@ -37,12 +37,14 @@ var variants = map[string]struct {
 	want []string
 	not  []string
 }{
-	"as it is":                     {"", []string{"serin:0.1.0", "ports: [\"9001\"]", "cluster.local/ns/istio-system/sa/istio-ingressgateway", "istio: ingressgateway", "kind: PodDisruptionBudget"}, []string{"istio.io/rev"}},
+	"as it is":                     {"", []string{"serin:0.1.0", "ports: [\"9001\"]", "cluster.local/ns/istio-system/sa/istio-ingressgateway", "istio: ingressgateway", "kind: PodDisruptionBudget"}, []string{"istio.io/rev", "ServiceMonitor"}},
 	"by digest":                    {"image.digest=" + digest, []string{"serin@" + digest}, []string{"serin:0.1.0"}},
 	"AKS add-on":                   {"mesh.aksAddon=true,mesh.revision=asm-1-27", []string{"istio.io/rev: \"asm-1-27\"", "istio: aks-istio-ingressgateway-external", "namespace: aks-istio-ingress", "ns/aks-istio-ingress/sa/aks-istio-ingressgateway-external"}, []string{"istio-system"}},
 	"another gateway":              {"mesh.gateway.namespace=edge,mesh.gateway.serviceAccount=edge,mesh.gateway.selector.app=edge,mesh.telemetry.otherProviders={stdout}", []string{"namespace: edge", "ns/edge/sa/edge", "app: edge", "\"stdout\""}, []string{"ingressgateway"}},
 	"one replica":                  {"replicas=1", nil, []string{"kind: PodDisruptionBudget"}},
 	"nothing that can be left out": {"mesh.authorization=false,mesh.telemetry.enabled=false,networkPolicy.enabled=false,userRoles.create=false,podDisruptionBudget.enabled=false", []string{"name: serin-actions"}, []string{"istio.io/v1", "NetworkPolicy", "serin-viewer"}},
+	"metrics":                      {"metrics.namespaces={monitoring,ops},metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.interval=15s,metrics.serviceMonitor.labels.release=prometheus", []string{"kind: ServiceMonitor", "apiVersion: monitoring.coreos.com/v1", "- monitoring\n", "interval: 15s", "honorLabels: true", "release: prometheus"}, nil},
+	"metrics on Azure":             {"metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.apiVersion=azmonitoring.coreos.com/v1", []string{"apiVersion: azmonitoring.coreos.com/v1\nkind: ServiceMonitor"}, []string{"operator: In"}},
 	"everything set":               {"image.pullSecrets={a,b},recorderImage=r.example.com/serin:1,priorityClassName=p,nodeSelector.a=b,tolerations[0].operator=Exists,podLabels.team=ml,podAnnotations.a=b,serviceAccount.annotations.c=d,userRoles.aggregateToAdmin=true,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight=1,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].key=a,affinity.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchExpressions[0].operator=Exists", []string{"aggregate-to-admin", "r.example.com/serin:1", "team: ml"}, nil},
 }
 
@@ -121,6 +123,9 @@ func TestInstallRendersWhatHelmRenders(t *testing.T) {
 			case s == "b}":
 			case value == "{stdout}":
 				set = append(set, path+"=[stdout]")
+			case value == "{monitoring":
+				set = append(set, path+"=[monitoring, ops]")
+			case s == "ops}":
 			case path == "tolerations[0].operator":
 				set = append(set, "tolerations=[{operator: "+value+"}]")
 			case strings.HasPrefix(path, "affinity."):
@@ -195,6 +200,10 @@ func TestTheChartRefusesBadValues(t *testing.T) {
 		"image.pullPolicy=Sometimes":    "pullPolicy",
 		"mesh.aksAddon=true":            "mesh.revision is empty",
 		"mesh.telemetry.provider=":      "provider",
+
+		"metrics.namespaces={a_b}":                  "namespaces",
+		"metrics.serviceMonitor.interval=often":     "interval",
+		"metrics.serviceMonitor.apiVersion=apps/v1": "apiVersion",
 	} {
 		if _, _, err := render(t, set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: error %v, want one that names %q", set, err, want)
@@ -239,7 +248,7 @@ func section(text, head string) string {
 }
 
 // objects are values that are given as a whole.
-var objects = []string{"resources", "affinity", "nodeSelector", "podLabels", "podAnnotations", "serviceAccount.annotations", "mesh.gateway.selector", "global"}
+var objects = []string{"resources", "affinity", "nodeSelector", "podLabels", "podAnnotations", "serviceAccount.annotations", "mesh.gateway.selector", "metrics.serviceMonitor.labels", "global"}
 
 func leaves(v map[string]any, path string) (out []string) {
 	for k, x := range v {
@@ -308,6 +317,7 @@ func TestTheAPIServerTakesTheChart(t *testing.T) {
 	c := start(t)
 	istioKinds(t, c)
 	namespaces(t, c, "serin-system", "istio-system", "aks-istio-ingress", "edge")
+	serviceMonitors(t, c)
 	// A kind that is not served yet would fail each variant.
 	if err := c.Apply(t.Context(), []byte("apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: probe}\nspec: {}\n")); err != nil {
 		t.Fatal(err)
@@ -321,6 +331,46 @@ func TestTheAPIServerTakesTheChart(t *testing.T) {
 			if err := dryRun(t, c, o); err != nil {
 				t.Errorf("%s: %s %q: %v", name, o.GetKind(), o.GetName(), err)
 			}
+		}
+	}
+}
+
+// serviceMonitors installs as much of the kind of Prometheus' operator as the chart fills in.
+func serviceMonitors(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	for _, group := range []string{"monitoring.coreos.com", "azmonitoring.coreos.com"} {
+		kind := strings.ReplaceAll(`apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: servicemonitors.GROUP}
+spec:
+  group: GROUP
+  names: {kind: ServiceMonitor, listKind: ServiceMonitorList, plural: servicemonitors, singular: servicemonitor}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        required: [spec]
+        properties:
+          spec:
+            type: object
+            required: [endpoints, selector]
+            properties:
+              endpoints:
+                type: array
+                items: {type: object, properties: {port: {type: string}, path: {type: string}, interval: {type: string}, honorLabels: {type: boolean}}}
+              namespaceSelector: {type: object, properties: {matchNames: {type: array, items: {type: string}}}}
+              selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+`, "GROUP", group)
+		if err := c.Apply(t.Context(), []byte(kind)); err != nil {
+			t.Fatal(err)
+		}
+		probe := fmt.Sprintf("apiVersion: %s/v1\nkind: ServiceMonitor\nmetadata: {name: probe}\nspec: {endpoints: [], selector: {}}\n", group)
+		if err := c.Apply(t.Context(), []byte(probe)); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -110,7 +110,7 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	namespaces(t, c, "serin-system", "driven")
 	rights := controllerRights(t, c)
 	u := &used{rights: map[string]bool{}}
-	recorders := runController(t, c, u)
+	at := runController(t, c, u)
 
 	d := drive{t, c, client(t, c.RESTConfig()), kubernetes.NewForConfigOrDie(c.RESTConfig())}
 	d.history(12)
@@ -124,11 +124,12 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 		return text(s, "candidate", "version") == "2" && text(s, "weight") == "50%"
 	})
 	d.used(u, "watch horizontalpodautoscalers.autoscaling")
+	at.showMetrics(d)
 	d.abort()
 	d.until("it is aborted", func(s map[string]any) bool { return text(s, "candidate", "version") == "" })
 	d.used(u, "delete deployments.apps")
 	d.used(u, "delete scoringrollouts.serin.dev")
-	sayHello(t, recorders)
+	sayHello(t, at.recorders)
 	d.delete()
 
 	u.mu.Lock()
@@ -185,8 +186,11 @@ func controllerRights(t *testing.T, c *cluster.Cluster) map[string]bool {
 	return out
 }
 
-// runController runs it as its service account and returns where it listens for recorders.
-func runController(t *testing.T, c *cluster.Cluster, u *used) string {
+// addresses are where a controller listens.
+type addresses struct{ recorders, health string }
+
+// runController runs it as its service account and returns where it listens.
+func runController(t *testing.T, c *cluster.Cluster, u *used) addresses {
 	t.Helper()
 	for _, name := range []string{"serin-controller-0", "serin-controller-1"} {
 		pod := fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: serin-system, labels: {serin.dev/leader: %q}}\nspec: {serviceAccountName: serin-controller, containers: [{name: a, image: a}]}\n", name, fmt.Sprint(name == "serin-controller-1"))
@@ -197,17 +201,12 @@ func runController(t *testing.T, c *cluster.Cluster, u *used) string {
 	rc := c.RESTConfig()
 	rc.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:serin-system:serin-controller", Groups: []string{"system:serviceaccounts", "system:serviceaccounts:serin-system", "system:authenticated"}}
 	rc.Wrap(func(next http.RoundTripper) http.RoundTripper { return noting{u, next} })
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	recorders := ln.Addr().String()
-	ln.Close()
+	at := addresses{freeAddress(t), freeAddress(t)}
 	ctx, cancel := context.WithCancel(context.Background())
 	done, log := make(chan error, 1), &tail{}
 	go func() {
 		done <- kube.Run(ctx, rc, kube.Options{
-			RecorderImage: "registry.example.com/serin@sha256:aaaa", ControllerURL: "http://" + recorders, AccessLogs: "127.0.0.1:0", Recorders: recorders, Health: "0",
+			RecorderImage: "registry.example.com/serin@sha256:aaaa", ControllerURL: "http://" + at.recorders, AccessLogs: "127.0.0.1:0", Recorders: at.recorders, Health: at.health,
 			PodName: "serin-controller-0", PodNamespace: "serin-system", Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
 	}()
@@ -220,7 +219,17 @@ func runController(t *testing.T, c *cluster.Cluster, u *used) string {
 			t.Logf("the controller's log:\n%s", log)
 		}
 	})
-	return recorders
+	return at
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
 // tail keeps a log that may still be written to when the test is over.

@@ -110,6 +110,9 @@ func (e *endpoint) log(s stamp, event *observe.Event) {
 		arm, known, event.Epoch = e.lastArm(s.revision)
 		event.Direct = true // served, never judged
 	}
+	if known {
+		e.counts.add(arm, s.revision, event)
+	}
 	e.mu.Unlock()
 	if known {
 		event.Candidate = arm == judge.Candidate

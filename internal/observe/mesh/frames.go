@@ -62,6 +62,9 @@ func (e *endpoint) frame(revision string, f *wire.Frame, now time.Time) {
 	if !known {
 		return
 	}
+	if f.Shadow {
+		e.counts.shadowed++
+	}
 	event, answer := read(f, arm)
 	if !f.Shadow && !event.Failed && f.Status < 400 {
 		e.collector.Load().Answered(&event, &answer)

@@ -39,6 +39,7 @@ type endpoint struct {
 	unpaired uint64
 	logged   map[tally]uint64 // by the gateway
 	served   map[source]tallies
+	counts   counts
 }
 
 // tally is a revision in an epoch.
