@@ -52,10 +52,10 @@ func TestMetricsOfServe(t *testing.T) {
 	}
 	waitFor(t, "all seven are counted", func() bool {
 		_, text := get("Bearer " + string(secret))
-		return strings.Contains(text, `serin_requests_total{arm="stable",endpoint="m",response_code="200",revision="m-r1"} 7`)
+		return strings.Contains(text, `serin_requests_total{arm="stable",endpoint="m",namespace="",response_code="200",revision="m-r1"} 7`)
 	})
 	_, text := get("Bearer " + string(secret))
-	for _, line := range []string{`serin_revision_ready{arm="stable",endpoint="m",revision="m-r1",version="1"} 1`, `outcome="Promoted",reason="FirstVersion"`, `serin_candidate_weight_ratio{endpoint="m"} 0`} {
+	for _, line := range []string{`serin_revision_ready{arm="stable",endpoint="m",namespace="",revision="m-r1",version="1"} 1`, `outcome="Promoted",reason="FirstVersion"`, `serin_candidate_weight_ratio{endpoint="m"} 0`} {
 		if !strings.Contains(text, line) {
 			t.Errorf("the exposition lacks %s", line)
 		}
