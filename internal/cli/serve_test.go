@@ -55,7 +55,7 @@ func TestMetricsOfServe(t *testing.T) {
 		return strings.Contains(text, `serin_requests_total{arm="stable",endpoint="m",namespace="",response_code="200",revision="m-r1"} 7`)
 	})
 	_, text := get("Bearer " + string(secret))
-	for _, line := range []string{`serin_revision_ready{arm="stable",endpoint="m",namespace="",revision="m-r1",version="1"} 1`, `outcome="Promoted",reason="FirstVersion"`, `serin_candidate_weight_ratio{endpoint="m"} 0`} {
+	for _, line := range []string{`serin_revision_ready{arm="stable",endpoint="m",namespace="",revision="m-r1",version="1"} 1`, `outcome="Promoted",reason="FirstVersion"`, `serin_candidate_weight_ratio{endpoint="m",namespace=""} 0`} {
 		if !strings.Contains(text, line) {
 			t.Errorf("the exposition lacks %s", line)
 		}
