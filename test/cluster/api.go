@@ -39,7 +39,7 @@ func startAPI(ctx context.Context, dir string, log progress) (*Cluster, error) {
 	}
 	end := func() error { return errors.Join(r.end(), os.RemoveAll(mine)) }
 	cluster := &Cluster{KubeConfig: c.KubeConfig(), Dir: mine, Own: true, log: log, stop: end}
-	err = r.record(false, false, "")
+	err = r.record(state{})
 	if err == nil {
 		err = r.awaitReady(ctx)
 	}

@@ -223,7 +223,7 @@ func BuildSerin(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	began, path := time.Now(), filepath.Join(dir, "bin", "serin")
-	if _, err = goTool(ctx, filepath.Join(parts[0].dir, "..", ".."), "build", "-trimpath", "-o", path, "./cmd/serin"); err != nil {
+	if _, err = goTool(ctx, filepath.Join(parts[0].dir, "..", ".."), "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/serin"); err != nil {
 		return "", err
 	}
 	newProgress(o.Log).since(began, "built serin")

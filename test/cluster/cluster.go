@@ -42,6 +42,9 @@ type Options struct {
 	Dir  string    // of programs and state; default: $SERIN_CLUSTER_DIR, else serin-cluster in the user's cache folder
 	Log  io.Writer // progress with durations; default: standard error
 	Keep bool      // the cluster outlives this process, until Down
+
+	// Wait is how long to wait for another test run that has the full cluster of this machine.
+	Wait time.Duration
 }
 
 // Cluster is a running cluster.
@@ -80,7 +83,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	var c *Cluster
 	if o.Kind == Full {
-		c, err = startFull(ctx, dir, o.Keep, log)
+		c, err = startFull(ctx, dir, o, log)
 	} else {
 		c, err = startAPI(ctx, dir, log)
 	}

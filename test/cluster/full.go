@@ -13,23 +13,36 @@ import (
 	"github.com/serin-dev/serin/test/cluster/internal/node"
 )
 
-func fullDir(dir string) string { return filepath.Join(dir, "full") }
-
-// fullLock is one for the machine, whatever the folders: addresses, link and control groups are the machine's too.
-const fullLock = "/run/serin-cluster.lock"
-
-// startFull joins the cluster that `cluster up` keeps, or starts one.
-func startFull(ctx context.Context, dir string, keep bool, log progress) (*Cluster, error) {
+// startFull joins the cluster that `cluster up` keeps, or starts one; while another test run has the cluster it waits.
+func startFull(ctx context.Context, dir string, o Options, log progress) (*Cluster, error) {
 	if err := checkRights(); err != nil {
 		return nil, err
 	}
-	held, ok, err := lock(fullLock)
-	if err != nil {
-		return nil, err
+	deadline, said := time.Now().Add(o.Wait), false
+	for {
+		held, ok, err := lock(fullLock)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return startNew(ctx, dir, o.Keep, held, log)
+		}
+		c, err := join(ctx, dir, log)
+		if err == nil || !errors.Is(err, errTaken) || time.Now().After(deadline) {
+			return c, err
+		}
+		if !said {
+			log.say("waiting for at most %s: %v", o.Wait, err)
+			said = true
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return nil, err
+		}
 	}
-	if !ok {
-		return join(dir, log)
-	}
+}
+
+// startNew starts a cluster; whoever calls holds the lock.
+func startNew(ctx context.Context, dir string, keep bool, held *os.File, log progress) (*Cluster, error) {
 	r, folders, err := prepare(ctx, dir, keep, held, log)
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
@@ -50,7 +63,7 @@ func startFull(ctx context.Context, dir string, keep bool, log progress) (*Clust
 
 // prepare builds, clears the folder and starts the node.
 func prepare(ctx context.Context, dir string, keep bool, held *os.File, log progress) (*run, map[string]string, error) {
-	if err := preflight(ctx, log); err != nil {
+	if err := errors.Join(preflight(ctx, log), noteHolder(held, dir)); err != nil {
 		return nil, nil, err
 	}
 	if err := removeLeftovers(dir); err != nil {
@@ -96,7 +109,7 @@ func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string
 		case <-ctx.Done():
 		}
 	}()
-	if err := errors.Join(r.record(keep, false, ""), link(ctx, r.cmd.Process.Pid), c.connect()); err != nil {
+	if err := errors.Join(r.record(state{Keep: keep, Versions: versions(folders)}), link(ctx, r.cmd.Process.Pid), c.connect()); err != nil {
 		return err
 	}
 	// The registry answers first, and pods need these images as soon as there is a node.
@@ -116,58 +129,7 @@ func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string
 	if err := c.installIstio(ctx, folders["istio-source"]); err != nil {
 		return fmt.Errorf("installing Istio: %w", err)
 	}
-	return r.record(keep, true, c.Gateway)
-}
-
-// join answers a handle for the cluster that another process started, if that one is meant to be shared.
-func join(dir string, log progress) (*Cluster, error) {
-	s, err := readState(fullDir(dir))
-	if err != nil || !s.Keep || !s.Ready {
-		return nil, fmt.Errorf("another run has the full cluster of this machine (state in %s: process %d); wait for it, end it with `go run ./cmd/cluster down`, or share one that `cluster up` started", dir, s.PID)
-	}
-	c, err := Running(Options{Dir: dir})
-	if err != nil {
-		return nil, err
-	}
-	c.log = log
-	log.say("using the cluster that `cluster up` keeps (process %d)", s.PID)
-	return c, nil
-}
-
-// Running answers the full cluster that runs now, without starting one. Its Stop does nothing.
-func Running(o Options) (*Cluster, error) {
-	dir, err := stateDir(o.Dir)
-	if err != nil {
-		return nil, err
-	}
-	s, err := readState(fullDir(dir))
-	if err != nil || !s.alive() {
-		return nil, fmt.Errorf("no full cluster runs in %s", dir)
-	}
-	if !s.Ready {
-		return nil, fmt.Errorf("the full cluster of %s (process %d) is still starting; logs: %s/log", dir, s.PID, fullDir(dir))
-	}
-	config := node.Config{Dir: fullDir(dir), Address: node.Address}
-	c := &Cluster{
-		KubeConfig: config.KubeConfig(), Registry: config.Registry(), HostIP: node.HostAddress, Dir: config.Dir, Gateway: s.Gateway,
-		log: newProgress(o.Log), stop: func() error { return nil },
-	}
-	return c, c.connect()
-}
-
-// endFull ends the full cluster, whoever started it.
-func endFull(dir string) error {
-	if err := endRecorded(fullDir(dir)); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // its owner has to notice
-	defer cancel()
-	unlock, err := lockWait(ctx, fullLock, progress{})
-	if err != nil {
-		return fmt.Errorf("another run is just starting a cluster: %w", err)
-	}
-	defer unlock()
-	return removeLeftovers(dir)
+	return r.record(state{Keep: keep, Ready: true, Gateway: c.Gateway, Versions: versions(folders)})
 }
 
 // checkNetwork refuses when the machine already uses the node's addresses.

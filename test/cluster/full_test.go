@@ -28,13 +28,18 @@ const modelA, modelB = "New Model A", "New Model B"
 func TestFull(t *testing.T) {
 	ctx := needE2E(t)
 	o := cluster.Options{Kind: cluster.Full, Log: t.Output()}
-	c, err := cluster.Start(ctx, o)
+	patient := o
+	patient.Wait = 20 * time.Minute
+	c, err := cluster.Start(ctx, patient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("logs: %s/log", c.Dir)
+		}
+		if !c.Own {
+			removeDummies(t, c)
 		}
 		_ = c.Stop()
 	})
@@ -88,7 +93,7 @@ func deployDummies(ctx context.Context, t *testing.T, c *cluster.Cluster, o clus
 	}
 	for _, d := range []string{"green", "blue"} {
 		within, cancel := context.WithTimeout(ctx, 2*time.Minute)
-		err := c.AwaitDeployment(within, "abtesting", d)
+		err := c.AwaitDeployment(within, "dummies", d)
 		cancel()
 		if err != nil {
 			t.Fatal(err)
@@ -96,6 +101,19 @@ func deployDummies(ctx context.Context, t *testing.T, c *cluster.Cluster, o clus
 	}
 	for header, want := range map[string]string{"green": modelA, "blue": modelB} {
 		awaitAnswer(ctx, t, c, header, want)
+	}
+}
+
+// removeDummies leaves a cluster that is not this test's as it was.
+func removeDummies(t *testing.T, c *cluster.Cluster) {
+	client, err := dynamic.NewForConfig(c.RESTConfig())
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	namespaces := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
+	if err := namespaces.Delete(context.WithoutCancel(t.Context()), "dummies", metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -140,6 +158,7 @@ func ask(ctx context.Context, client *http.Client, gateway, header string) strin
 	if err != nil {
 		return err.Error()
 	}
+	req.Host = "dummies.example.com"
 	req.Header.Set("Content-Type", "application/json")
 	if header != "" {
 		req.Header.Set("x-api-version", header)
@@ -166,7 +185,7 @@ func checkInjection(ctx context.Context, t *testing.T, c *cluster.Cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pods, err := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace("abtesting").List(ctx, metav1.ListOptions{})
+	pods, err := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"}).Namespace("dummies").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

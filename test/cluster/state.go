@@ -18,6 +18,8 @@ type state struct {
 	Keep    bool   // it waits for Down
 	Ready   bool
 	Gateway string
+	// Versions are the folders of the programs, whose names say what they were built from.
+	Versions []string `json:",omitempty"`
 }
 
 func statePath(dir string) string { return filepath.Join(dir, "state.json") }
@@ -33,12 +35,13 @@ func readState(dir string) (s state, err error) {
 	return s, nil
 }
 
-func (r *run) record(keep, ready bool, gateway string) error {
+func (r *run) record(s state) error {
 	p, err := readProcess(fmt.Sprintf("/proc/%d/stat", r.cmd.Process.Pid))
 	if err != nil {
 		return err
 	}
-	return node.WriteJSON(statePath(r.config.Dir), state{PID: p.id, Started: p.started, Keep: keep, Ready: ready, Gateway: gateway})
+	s.PID, s.Started = p.id, p.started
+	return node.WriteJSON(statePath(r.config.Dir), s)
 }
 
 // alive says whether the recorded process still is the one that was recorded.

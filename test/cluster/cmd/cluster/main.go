@@ -18,6 +18,7 @@ const usage = `usage: cluster [-dir FOLDER] VERB
   build-api   make those of an API-only one
   up          start a full cluster that stays; tests then use it
   status      say what runs
+  logs        the last lines of its logs, also of one that ended
   down        end it, and remove what a crash left
 `
 
@@ -35,6 +36,7 @@ func run(ctx context.Context, args []string) error {
 	flags.Usage = func() { fmt.Fprint(flags.Output(), usage) }
 	o := cluster.Options{Kind: cluster.Full, Keep: true}
 	flags.StringVar(&o.Dir, "dir", "", "folder of programs and state")
+	flags.DurationVar(&o.Wait, "wait", 0, "up: how long to wait for another test run that has the cluster")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -56,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return show(c)
+	case "logs":
+		return cluster.Logs(o, os.Stdout)
 	case "down":
 		return cluster.Down(o)
 	}
