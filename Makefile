@@ -10,8 +10,8 @@ E2E_OWN := $(if $(filter command line,$(origin KUBECONFIG)),SERIN_E2E_KUBECONFIG
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/serin; static, so that `serin image` can pack it
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/serin ./cmd/serin
+build: ## bin/serin; static and stripped, as `serin image` packs it
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o bin/serin ./cmd/serin
 
 demo: build ## the main job: a good version promoted, bad ones reverted, in under two minutes
 	./bin/serin demo
@@ -38,8 +38,7 @@ bench: ## 200 kills of `serin serve` under load (bench/kill); the other folders 
 	@echo "side by side with others, each with a README:"; ls -d bench/*/
 
 e2e: ## tests on a real Kubernetes with Istio (root; the first build takes long). A cluster of yours: KUBECONFIG=… GATEWAY=http://… REGISTRY=host:port
-	cd test/api && SERIN_E2E=1 $(E2E_OWN) $(GO) test -race -count=1 -timeout 60m ./...
-	cd test/cluster && SERIN_E2E=1 $(E2E_OWN) $(GO) test -v -count=1 -p 1 -timeout 90m ./...
+	@$(E2E_OWN) ./.ci/e2e
 
 cluster-up: ## a test cluster that stays, so that `make e2e` starts at once
 	cd test/cluster && $(GO) run ./cmd/cluster up

@@ -23,7 +23,7 @@ type Binary struct {
 var architectures = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64", elf.EM_S390: "s390x", elf.EM_PPC64: "ppc64le", elf.EM_RISCV: "riscv64"}
 
 // remedy is how a binary comes about that can be packed.
-const remedy = "build one with CGO_ENABLED=0 GOOS=linux go build -trimpath -o serin ./cmd/serin, and name it with --binary"
+const remedy = "build one with CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags='-s -w' -o serin ./cmd/serin, and name it with --binary"
 
 // ReadBinary looks whether a file can be packed: a serin, for Linux, that needs
 // no library of the system.
