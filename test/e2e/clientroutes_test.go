@@ -10,6 +10,7 @@ import (
 // TestHeaderRoutesAreExactThroughoutARollout: who asks for the candidate reaches it,
 // who asks for production reaches that, whatever the weights.
 func TestHeaderRoutesAreExactThroughoutARollout(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "headers")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -47,6 +48,7 @@ func TestHeaderRoutesAreExactThroughoutARollout(t *testing.T) {
 // TestStickyClientsNeverFlipBack: a client that was once served by the candidate
 // stays there, and at each step the share of clients is the step's weight.
 func TestStickyClientsNeverFlipBack(t *testing.T) {
+	t.Parallel()
 	const clients = 1000
 	w := newWorld(t, "sticky")
 	w.apply(plan{Version: "v1", Cookie: "serin"})

@@ -24,6 +24,8 @@ type answer struct {
 	cookie   string // that the answer set
 	client   int    // of a load with clients that are remembered
 	err      string
+	text     string // what a dummy says
+	server   string // Azure ML's server names itself
 }
 
 func (a answer) failed() bool { return a.status < 200 || a.status > 299 }
@@ -66,11 +68,14 @@ func (w *world) ask(c *http.Client, body []byte, version, cookie string) answer 
 		return a
 	}
 	a.status, a.stamp, a.fallback = resp.StatusCode, resp.Header.Get("x-serin-route"), resp.Header.Get("x-serin-fallback")
+	a.server = resp.Header.Get("x-ms-server-version")
 	for _, k := range resp.Cookies() {
 		a.cookie = k.Name + "=" + k.Value
 	}
 	if a.failed() {
 		a.err = string(text)
+	} else if bytes.HasPrefix(text, []byte{'"'}) {
+		a.text = string(text)
 	}
 	return a
 }

@@ -58,6 +58,7 @@ func (w *world) tamper(what string, change func(*istio.VirtualService) error) {
 // destination, then removes the routes. Each time they are put back and reported,
 // and what was counted meanwhile is left out.
 func TestPromise9OverwrittenRoutes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "drift")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -127,6 +128,7 @@ func (w *world) reported(id string, want int) {
 // TestPromise4NoTrafficHolds: without requests a rollout neither goes on nor back,
 // and says what it waits for.
 func TestPromise4NoTrafficHolds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "quiet")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -161,6 +163,7 @@ func (w *world) scale(deployment string, replicas string) {
 // 10 %. The rollout holds, gives the candidate no more by itself, and goes on when
 // production is back.
 func TestStableBrokenMidWay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "halved")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -189,6 +192,7 @@ func TestStableBrokenMidWay(t *testing.T) {
 // TestOscillatingReadiness: a candidate whose only pod goes again and again, and is
 // ready in between, is reverted by the deadline; no request fails.
 func TestOscillatingReadiness(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "swing")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -223,6 +227,7 @@ func TestOscillatingReadiness(t *testing.T) {
 // TestRevertAtTheGate: while a person is waited for, the candidate begins to fail:
 // it is reverted without one.
 func TestRevertAtTheGate(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "gate")
 	w.rows.Store(wholeRows)
 	w.apply(plan{Version: "v1"})

@@ -173,7 +173,7 @@ func TestPromise6ControllerKilled(t *testing.T) {
 		left := w.awaitRoutes(w.awaitOutcome("v2", "Aborted", 30*time.Second).Weights.Epoch)
 		time.Sleep(2 * time.Second)
 		all := stop()
-		if last := lastTo("kill-revert-r2", all); last.After(left.Add(200 * time.Millisecond)) {
+		if last := lastTo("kill-revert-r2", all); last.After(left.Add(lateWorkers)) {
 			t.Errorf("a request was routed to the aborted version %s after its routes were out of force", last.Sub(left))
 		}
 		none(t, all)

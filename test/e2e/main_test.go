@@ -1,5 +1,6 @@
 // Package e2e_test carries rollouts through a real cluster: Kubernetes, Istio and Envoy, Serin installed by its chart,
-// and clients that come in through the ingress gateway. Every test asserts what clients saw.
+// and clients that come in through the ingress gateway. Every test asserts what clients saw. Those that change something
+// that all share (the controller's processes, the control plane's leisure) run alone, the others in parallel.
 package e2e_test
 
 import (
@@ -44,7 +45,7 @@ func runAll(m *testing.M) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Minute)
 	defer cancel()
 	began := time.Now()
-	c, err := cluster.Start(ctx, cluster.Options{Kind: cluster.Full, Log: os.Stdout})
+	c, err := cluster.Start(ctx, cluster.Options{Kind: cluster.Full, Log: os.Stdout, Wait: 20 * time.Minute})
 	if err != nil {
 		fmt.Println("starting the cluster:", err)
 		return 1

@@ -14,6 +14,7 @@ import (
 // steady traffic: no request fails, each step splits as its weight says, and header
 // routes are exact throughout.
 func TestGoodVersionIsPromotedWithoutAFailedRequest(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "good")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -79,8 +80,10 @@ func checkSplit(t *testing.T, all []answer, epochs map[string]int) {
 // TestPromise3OnTheMesh: a candidate that answers nothing but errors is reverted
 // without a person. With fallback no client sees one; without, at most 40 do.
 func TestPromise3OnTheMesh(t *testing.T) {
+	t.Parallel()
 	for fallback, most := range map[string]int{"Stable": 0, "None": 40} {
 		t.Run(fallback, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, "broken-"+strings.ToLower(fallback))
 			w.apply(plan{Version: "v1"})
 			w.awaitStable("v1")
@@ -110,6 +113,7 @@ func TestPromise3OnTheMesh(t *testing.T) {
 // TestWrongNumbersAreCaughtInShadow: a version that answers 200 with wrong scores, which
 // checks of rates and times promote, is reverted before any client saw it.
 func TestWrongNumbersAreCaughtInShadow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "wrong")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
@@ -134,6 +138,7 @@ func TestWrongNumbersAreCaughtInShadow(t *testing.T) {
 // TestCandidateThatNeverStarts: a crash-loop and an image that does not exist are
 // reverted with a reason, long before the progress deadline in the first case.
 func TestCandidateThatNeverStarts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "never")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")

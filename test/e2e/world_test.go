@@ -57,6 +57,8 @@ func (w *world) tell(ctx context.Context) {
 		text, _ := yaml.Marshal(e.Status)
 		w.t.Logf("status of %s:\n%s", w.name, text)
 	}
+	w.tellFailures()
+	w.tellEvents(ctx)
 	w.t.Logf("logs: %s/log", mesh.Dir)
 }
 
@@ -77,7 +79,7 @@ var document = template.Must(template.New("").Parse(`apiVersion: serin.dev/v1alp
 kind: ScoringEndpoint
 metadata: {name: {{.Name}}, namespace: abtesting}
 spec:
-  scorer: {version: "{{.Version}}", image: "{{.Image}}", readiness: {path: /readyz}}
+  scorer: {version: "{{.Version}}", image: "{{.Image}}", readiness: {path: {{.Readiness}}}}
   traffic: {hosts: ["{{.Name}}.example.com"], gateway: mlmodel-gateway, fallback: {{.Fallback}}, sticky: {cookie: "{{.Cookie}}"}}
   rollout:
     steps: [{{.Steps}}]
@@ -88,15 +90,16 @@ spec:
     progressDeadline: {{.Deadline}}
   judge:
     errors: {orWithin: 2pp}
-    latency: {revertAbove: 4x, promoteBelow: 8x, at: [p50]}
+    latency: {{.Latency}}
 {{.Judge}}`))
 
 // plan is what a test says of a document; the rest has defaults.
 type plan struct {
-	Name, Version, Image, Fallback, Steps, Judge, KeepOld, Deadline, Cookie, MinRequests string
+	Name, Version, Image, Fallback, Steps, Judge, KeepOld, Deadline, Cookie, MinRequests, Readiness, Latency string
 }
 
 const shortSteps = "{weight: 10%, minDuration: 2s}, {weight: 50%, minDuration: 2s}, {weight: 100%}"
+const fewTimesSlower = "{revertAbove: 4x, promoteBelow: 8x, at: [p50]}"
 const scoresJudged = `    scores: {mean: {revertAbove: 15%, promoteBelow: 30%}}
     agreement: {tolerance: "0.03", revertBelow: 85%, promoteAbove: 92%}
 `
@@ -104,7 +107,7 @@ const scoresJudged = `    scores: {mean: {revertAbove: 15%, promoteBelow: 30%}}
 func (w *world) apply(p plan) {
 	w.t.Helper()
 	p.Name = w.name
-	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.KeepOld: "30s", &p.Deadline: "2m", &p.MinRequests: "20", &p.Image: mesh.scorer[p.Version]} {
+	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.KeepOld: "30s", &p.Deadline: "2m", &p.MinRequests: "20", &p.Readiness: "/readyz", &p.Latency: fewTimesSlower, &p.Image: mesh.scorer[p.Version]} {
 		if *field == "" {
 			*field = value
 		}

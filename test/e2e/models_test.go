@@ -1,0 +1,168 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	safedriver "github.com/serin-dev/serin/examples/safe-driver"
+	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/test/cluster"
+)
+
+// packed is what `serin image -o json` says.
+type packed struct {
+	Reference, Digest string
+	Bytes             int64
+}
+
+// serinImage packs and pushes an image by the command that people use. Plain HTTP is for registries of this machine only, so
+// the cluster's is offered on loopback.
+func serinImage(t *testing.T, repository string, args ...string) packed {
+	t.Helper()
+	binary, err := cluster.BuildSerin(t.Context(), cluster.Options{Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := httptest.NewServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: mesh.Registry}))
+	defer registry.Close()
+	began := time.Now()
+	args = append([]string{"image", "-o", "json", "--insecure", "--tag", strings.TrimPrefix(registry.URL, "http://") + "/" + repository}, args...)
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("serin %v: %v: %s", args, err, errs.Bytes())
+	}
+	var p packed
+	if err := json.Unmarshal(out, &p); err != nil {
+		t.Fatalf("serin %v printed %s: %v", args, out, err)
+	}
+	name, _, _ := strings.Cut(repository, ":")
+	p.Reference = mesh.Registry + "/" + name + "@" + p.Digest
+	t.Logf("%s: %.1f MB compressed, packed and pushed in %.1f s", repository, float64(p.Bytes)/1e6, time.Since(began).Seconds())
+	return p
+}
+
+// TestDummyScorers takes the two dummies of a first look through a whole rollout: they are told apart by what they answer,
+// a header reaches either throughout, and no request fails.
+func TestDummyScorers(t *testing.T) {
+	t.Parallel()
+	says := map[string]string{"dummies-r1": `"New Model A"`, "dummies-r2": `"New Model B"`}
+	w := newWorld(t, "dummies")
+	w.apply(plan{Version: "a", Image: serinImage(t, "dummy:a", "--dummy", "New Model A").Reference})
+	w.awaitStable("a")
+	stop := w.mixed(150)
+	defer stop()
+	w.apply(plan{
+		Version: "b", Image: serinImage(t, "dummy:b", "--dummy", "New Model B").Reference,
+		Steps: "{shadow: 100%, minDuration: 3s}, {weight: 10%, minDuration: 3s}, {weight: 50%, minDuration: 3s}, {weight: 100%}",
+	})
+	ended := *w.awaitOutcome("b", "Promoted", 3*time.Minute).Rollout.EndedAt
+	w.until("everybody is answered by the new model", func() bool {
+		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "", "")
+		return a.text == says["dummies-r2"]
+	})
+	all := stop()
+	if bad := failures(all); len(bad) > 0 {
+		t.Errorf("%d of %d requests failed, want none; the first: %+v", len(bad), len(all), bad[0])
+	}
+	n := map[string]int{}
+	for _, a := range all {
+		switch {
+		case a.failed():
+		case a.text != says[a.revision()] || a.text == "":
+			t.Fatalf("revision %q answered %s, want %s: %+v", a.revision(), a.text, says[a.revision()], a)
+		case a.header == "green" && a.at.Before(ended) && a.revision() != "dummies-r1":
+			t.Errorf("asked for production, got %s", a.text)
+		}
+		n[a.header+" "+a.revision()]++
+	}
+	if n["blue dummies-r2"] < 50 || n["green dummies-r1"] < 50 || n[" dummies-r1"] < 500 || n[" dummies-r2"] < 100 {
+		t.Errorf("answers by header and revision: %v: too few of one kind", n)
+	}
+	t.Logf("%d requests, %.0f a second, %d failed; by header and revision: %v", len(all), rate(all), len(failures(all)), n)
+}
+
+func rate(all []answer) float64 {
+	return float64(len(all)) / all[len(all)-1].at.Sub(all[0].at).Seconds()
+}
+
+// azureML pushes Azure ML's inference server with LightGBM, the example's score.py and a model: what a
+// Dockerfile `FROM debian` with `pip install` would make.
+func azureML(t *testing.T, model string) (reference string) {
+	t.Helper()
+	example := filepath.Join(root, "examples", "azureml")
+	layer, err := cluster.PythonLayer(t.Context(), cluster.Options{Log: t.Output()}, filepath.Join(example, "requirements.txt"), "libgomp1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	reference, err = mesh.Push(t.Context(), cluster.Image{
+		Name: "azureml:" + model, Layers: []string{layer}, User: "65532",
+		Files:      map[string]string{"/app/score.py": filepath.Join(example, "score.py"), "/app/models/model.txt": filepath.Join(root, "examples", "safe-driver", "models", model+".txt")},
+		Env:        []string{"PYTHONPATH=" + cluster.PythonHome, "MODEL_NAME=model.txt"},
+		Entrypoint: []string{cluster.PythonHome + "/bin/azmlinfsrv", "--entry_script", "/app/score.py", "--model_dir", "/app/models"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("Azure ML's server with model %s: %.1f MB compressed, pushed in %.1f s", model, float64(info.Size())/1e6, time.Since(began).Seconds())
+	return reference
+}
+
+// TestAzureMLServerImage: production is the stock server of Azure ML with real LightGBM; the next version of the model
+// comes in `serin scorer`, and the one after goes back to Azure ML's server. Both are promoted, no request fails.
+func TestAzureMLServerImage(t *testing.T) {
+	t.Parallel()
+	const steps = "{shadow: 100%, minDuration: 5s}, {weight: 10%, minDuration: 3s}, {weight: 50%, minDuration: 3s}, {weight: 100%}"
+	w := newWorld(t, "azureml")
+	azure := azureML(t, "v1")
+	w.apply(plan{Version: "azure-1", Image: azure, Readiness: "/"})
+	w.awaitStable("azure-1")
+	stop := w.traffic(60) // one worker takes one request at a time
+	defer stop()
+	serin := serinImage(t, "safe-driver:serin", "--model", filepath.Join(root, "examples", "safe-driver", "models", "v2.txt"))
+	if serin.Bytes > 30e6 {
+		t.Errorf("the image of serin scorer has %d bytes, want at most 30 MB", serin.Bytes)
+	}
+	w.apply(plan{Version: "serin-2", Image: serin.Reference, Steps: steps, Judge: scoresJudged})
+	w.told(t, w.awaitOutcome("serin-2", "Promoted", 3*time.Minute))
+	w.apply(plan{Version: "azure-3", Image: azure, Readiness: "/", Steps: steps, Judge: scoresJudged, Latency: "{revertAbove: 100x, promoteBelow: 200x, at: [p50]}"})
+	w.told(t, w.awaitOutcome("azure-3", "Promoted", 3*time.Minute))
+	all := stop()
+	if bad := failures(all); len(bad) > 0 {
+		t.Errorf("%d of %d requests failed, want none; the first: %+v", len(bad), len(all), bad[0])
+	}
+	n := map[string]int{}
+	for _, a := range all {
+		if a.fallback == "" && !a.failed() && strings.HasPrefix(a.server, "azmlinfsrv/") != (a.revision() != "azureml-r2") {
+			t.Errorf("revision %q was answered by the server %q", a.revision(), a.server)
+		}
+		n[a.revision()+" "+a.server+" "+a.fallback]++
+	}
+	t.Logf("%d requests, %.0f a second, %d failed; by revision, server and fallback: %v", len(all), rate(all), len(failures(all)), n)
+}
+
+func (w *world) told(t *testing.T, s engine.Status) {
+	t.Helper()
+	e := s.Rollout.Evidence
+	t.Logf("%s: %d requests to stable, %d to the candidate, %d shadow pairs, %d disagreed", s.Rollout.To, e.StableRequests, e.CandidateRequests, e.Pairs, e.Disagreed)
+	if e.Pairs == 0 {
+		t.Errorf("%s was promoted without a shadow pair", s.Rollout.To)
+	}
+}
