@@ -1,7 +1,7 @@
 # Serin. `make help` lists the targets.
 SHELL := bash
 GO ?= go
-PURE := ./internal/judge/... ./internal/split/... ./internal/contract/... ./internal/lightgbm/... ./internal/rollout/... ./internal/spec/...
+PURE := ./internal/judge/... ./internal/split/... ./internal/contract/... ./internal/lightgbm/... ./internal/rollout/... ./internal/spec/... ./internal/report/...
 TOOL := $(GO) tool -modfile=go.tools.mod
 # Only a KUBECONFIG given to make itself counts: one in the environment may well point at production.
 E2E_OWN := $(if $(filter command line,$(origin KUBECONFIG)),SERIN_E2E_KUBECONFIG=$(KUBECONFIG) SERIN_E2E_GATEWAY=$(GATEWAY) SERIN_E2E_REGISTRY=$(REGISTRY))

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -51,12 +52,17 @@ func newApply(stdio IO) *cobra.Command {
 	var o applyOptions
 	c := &cobra.Command{
 		Use: "apply", Short: "Apply a document: a new version starts a rollout", Args: cobra.NoArgs,
-		Long:    "Apply a document to the running endpoint. Only a change of spec.scorer starts a rollout; other changes hold\nfrom the next rollout on, or at once where that is safe. A refused document changes nothing.\n\n" + exitTable,
-		Example: "  serin apply -f endpoint-v2.yaml --dry-run\n  serin apply -f endpoint-v2.yaml && serin wait",
+		Long: `Apply a document to the running endpoint. Only a change of spec.scorer starts a rollout; other changes hold
+from the next rollout on, or at once where that is safe. A refused document changes nothing. -o name prints the id
+of the rollout that tries the version, and nothing where it is in production already. A version that is not tried,
+because it failed before or because no controller takes the document, ends with exit code 4.
+
+` + exitTable,
+		Example: "  serin apply -f endpoint-v2.yaml --dry-run\n  serin apply -f endpoint-v2.yaml && serin wait\n  rollout=$(serin apply -o name -f endpoint-v2.yaml)",
 		RunE:    func(c *cobra.Command, _ []string) error { return runApply(c.Context(), o, stdio) },
 	}
 	o.conn.addTo(c, stdio)
-	o.out.addTo(c)
+	o.out.addTo(c, "name")
 	c.Flags().StringVarP(&o.file, "file", "f", "", "the document; - for stdin")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would change, and change nothing")
 	c.Flags().BoolVar(&o.force, "force-conflicts", false, "cluster: take over fields that somebody else wrote")
@@ -64,8 +70,7 @@ func newApply(stdio IO) *cobra.Command {
 }
 
 func runApply(ctx context.Context, o applyOptions, stdio IO) error {
-	asJSON, err := o.out.json()
-	if err != nil {
+	if err := o.out.check(); err != nil {
 		return err
 	}
 	text, err := readDocument(o.file, stdio.In)
@@ -87,7 +92,27 @@ func runApply(ctx context.Context, o applyOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	return printApply(stdio, result, asJSON)
+	if err := o.print(stdio, result); err != nil {
+		return err
+	}
+	if result.Held != "" {
+		return exit{ExitHeld, errors.New(result.Held)}
+	}
+	return nil
+}
+
+// print writes the result; with -o name what people read goes to stderr.
+func (o applyOptions) print(stdio IO, r engine.ApplyResult) error {
+	if o.out.format != "name" {
+		return printApply(stdio, r, o.out.format == "json")
+	}
+	if err := printApply(IO{Out: stdio.Err, Err: stdio.Err}, r, false); err != nil {
+		return err
+	}
+	if r.Rollout != "" {
+		fmt.Fprintln(stdio.Out, r.Rollout)
+	}
+	return nil
 }
 
 func printApply(stdio IO, r engine.ApplyResult, asJSON bool) error {
@@ -101,6 +126,9 @@ func printApply(stdio IO, r engine.ApplyResult, asJSON bool) error {
 		fmt.Fprintf(stdio.Err, "note: %s\n", n)
 	}
 	fmt.Fprintln(stdio.Out, r.Message)
+	if r.Rollout != "" {
+		fmt.Fprintln(stdio.Out, "rollout "+r.Rollout)
+	}
 	return nil
 }
 

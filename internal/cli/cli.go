@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -162,7 +163,7 @@ func addVerbs(root *cobra.Command, stdio IO) {
 	add("start", newDemo(stdio), newServe(stdio), newScorer(stdio), newInit(stdio), newLoad(stdio))
 	add("drive", newApply(stdio), newDelete(stdio))
 	add("drive", actionVerbs(stdio)...)
-	add("see", newValidate(stdio), newStatus(stdio), newWait(stdio), newHistory(stdio))
+	add("see", newValidate(stdio), newStatus(stdio), newWait(stdio), newReport(stdio), newHistory(stdio))
 	root.AddGroup(&cobra.Group{ID: "cluster", Title: "The cluster's parts:"})
 	add("cluster", newInstall(stdio), newController(stdio), newRecorder(stdio), newImage(stdio))
 	root.AddCommand(newVersion(stdio), newCompletion(stdio), newDocs(stdio), newLeash(stdio))
@@ -177,21 +178,36 @@ func displayName(stdio IO) map[string]string {
 }
 
 // output is the -o flag.
-type output struct{ format string }
-
-func (o *output) addTo(c *cobra.Command) {
-	c.Flags().StringVarP(&o.format, "output", "o", "text", "text or json")
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+type output struct {
+	format  string
+	formats []string
 }
 
-func (o *output) json() (bool, error) {
-	switch o.format {
-	case "text":
-		return false, nil
-	case "json":
-		return true, nil
+// addTo adds the flag: text and json, and what more the verb has.
+func (o *output) addTo(c *cobra.Command, more ...string) {
+	o.only(c, append([]string{"text", "json"}, more...)...)
+}
+
+// only adds the flag with these formats; the first is the default.
+func (o *output) only(c *cobra.Command, formats ...string) {
+	o.formats = formats
+	c.Flags().StringVarP(&o.format, "output", "o", formats[0], orList(formats))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (o *output) check() error {
+	if !slices.Contains(o.formats, o.format) {
+		return usageError("-o %q: must be %s", o.format, orList(o.formats))
 	}
-	return false, usageError("-o %q: must be text or json", o.format)
+	return nil
+}
+
+func (o *output) json() (bool, error) { return o.format == "json", o.check() }
+
+// orList writes words as "a, b or c".
+func orList(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // isTerminal reports whether w is a screen, which colours and redrawing need.

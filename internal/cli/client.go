@@ -11,6 +11,7 @@ import (
 
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/local"
+	"github.com/serin-dev/serin/internal/report"
 )
 
 // api is what the verbs need of an endpoint, on this machine or in a cluster.
@@ -68,6 +69,18 @@ func (c *connection) given(names ...string) string {
 		}
 	}
 	return ""
+}
+
+// words are the flags that lead to the same endpoint again, for a command line that
+// somebody is told to type.
+func (c *connection) words() string {
+	var out []string
+	for _, name := range []string{"state", "server", "token-file", "context", "namespace", "endpoint"} {
+		if c.given(name) != "" {
+			out = append(out, "--"+name+" "+report.Quoted(c.flags.Lookup(name).Value.String()))
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 // open decides whom to speak to.

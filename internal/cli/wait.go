@@ -237,7 +237,11 @@ func past(ctx context.Context, cl api, id string, st engine.Status) (waited, err
 			return w, nil
 		}
 	}
-	return waited{}, exit{ExitNotFound, fmt.Errorf("there is no rollout %q on %q; serin history lists those that ended, and %s is the last", id, st.Endpoint, lastRollout(st))}
+	return waited{}, noSuchRollout(id, st)
+}
+
+func noSuchRollout(id string, st engine.Status) error {
+	return exit{ExitNotFound, fmt.Errorf("there is no rollout %q on %q; serin history lists those that ended, and %s is the last", id, st.Endpoint, lastRollout(st))}
 }
 
 func lastRollout(st engine.Status) string {

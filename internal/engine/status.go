@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/serin-dev/serin/internal/judge"
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 // Status is what is shown of an endpoint: by the API, the CLI and the console.
@@ -46,21 +47,24 @@ type Weights struct {
 
 // RolloutView is one rollout: where it stands and why.
 type RolloutView struct {
-	ID        string         `json:"id"`
-	Number    int            `json:"number"`
-	From      string         `json:"from,omitempty"` // version of stable
-	To        string         `json:"to"`             // version of the candidate
-	StartedAt time.Time      `json:"startedAt"`
-	EndedAt   *time.Time     `json:"endedAt,omitempty"`
-	Outcome   string         `json:"outcome,omitempty"` // empty while it runs
-	Step      int            `json:"step"`
-	StepName  string         `json:"stepName"`
-	Steps     []StepView     `json:"steps"`
-	Paused    bool           `json:"paused,omitempty"`
-	Decision  DecisionView   `json:"decision"`
-	Verdict   judge.Verdict  `json:"verdict"`
-	Evidence  EvidenceView   `json:"evidence"`
-	Approvals []ApprovalView `json:"approvals,omitempty"`
+	ID     string `json:"id"`
+	Number int    `json:"number"`
+	From   string `json:"from,omitempty"` // version of stable
+	To     string `json:"to"`             // version of the candidate
+	// FromRevision and ToRevision name them, with the digests of what makes a version.
+	FromRevision *rollout.Revision `json:"fromRevision,omitempty"`
+	ToRevision   *rollout.Revision `json:"toRevision,omitempty"`
+	StartedAt    time.Time         `json:"startedAt"`
+	EndedAt      *time.Time        `json:"endedAt,omitempty"`
+	Outcome      string            `json:"outcome,omitempty"` // empty while it runs
+	Step         int               `json:"step"`
+	StepName     string            `json:"stepName"`
+	Steps        []StepView        `json:"steps"`
+	Paused       bool              `json:"paused,omitempty"`
+	Decision     DecisionView      `json:"decision"`
+	Verdict      judge.Verdict     `json:"verdict"`
+	Evidence     EvidenceView      `json:"evidence"`
+	Approvals    []ApprovalView    `json:"approvals,omitempty"`
 }
 
 // StepView is one step of the frozen plan.
@@ -70,6 +74,23 @@ type StepView struct {
 	ShadowBP int    `json:"shadowBP,omitempty"`
 	Approval bool   `json:"approval,omitempty"`
 	State    string `json:"state"` // Done, Current, Waiting
+	// EnteredAt is when it was entered; Counts are of the requests routed in it.
+	EnteredAt *time.Time  `json:"enteredAt,omitempty"`
+	Counts    *StepCounts `json:"counts,omitempty"`
+}
+
+// StepCounts are what came of the requests that were routed while a step lasted.
+type StepCounts struct {
+	StableRequests    uint64 `json:"stableRequests"`
+	StableErrors      uint64 `json:"stableErrors"`
+	CandidateRequests uint64 `json:"candidateRequests"`
+	CandidateErrors   uint64 `json:"candidateErrors"`
+	FellBack          uint64 `json:"fellBack"`
+	Pairs             uint64 `json:"pairs"`
+	Disagreed         uint64 `json:"disagreed"`
+	// SeenBP is the share that the candidate really got while the step's weight was
+	// in force; of a shadow step, the share of which it got a copy.
+	SeenBP int `json:"seenBP"`
 }
 
 // DecisionView is the last decision in words.
@@ -89,6 +110,7 @@ type EvidenceView struct {
 	CandidateErrors   uint64 `json:"candidateErrors"`
 	FellBack          uint64 `json:"fellBack"`
 	Pairs             uint64 `json:"pairs"`
+	Compared          uint64 `json:"compared"` // pairs whose answers could be compared
 	Disagreed         uint64 `json:"disagreed"`
 	Dropped           uint64 `json:"dropped"`
 }
@@ -133,6 +155,11 @@ type ApplyResult struct {
 	NewVersion bool     `json:"newVersion"`
 	Notes      []string `json:"notes"` // fields not used here, and the like
 	Message    string   `json:"message"`
+	// Rollout is the one that tries the document's version: empty where none does,
+	// and in a dry run.
+	Rollout string `json:"rollout,omitempty"`
+	// Held is why a version that the document asks for is not tried.
+	Held string `json:"held,omitempty"`
 }
 
 // ActionRequest is what a person or a pipeline asks for.

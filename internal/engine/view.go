@@ -57,12 +57,24 @@ func (e *Engine) revision(r *rollout.Revision) *RevisionView {
 	return &RevisionView{Name: r.Name, Version: r.Version, Digest: r.Digest, Ready: o.Ready, ReadyReplicas: o.ReadyReplicas, WantReplicas: o.WantReplicas, Restarts: o.Restarts, Failure: o.Failure}
 }
 
+// rollout shows the running attempt, or the last.
 func (e *Engine) rollout(a *rollout.Attempt) *RolloutView {
+	r := viewOf(a, e.last.Verdict, ofAttempt(e.rec.Evidence, a.FirstEpoch, e.rec.CountedSince))
+	if a.Outcome == rollout.Running {
+		r.Decision = DecisionView{Action: string(e.decision.Action), Reason: string(e.decision.Reason), Message: e.decision.Message, At: e.decided}
+	}
+	return r
+}
+
+// View shows a rollout that ended, as it was when it was last judged.
+func (r RolloutRecord) View() RolloutView {
+	return *viewOf(&r.Attempt, r.Verdict, r.Evidence)
+}
+
+func viewOf(a *rollout.Attempt, v judge.Verdict, ev judge.Evidence) *RolloutView {
 	r := &RolloutView{
-		ID: a.ID, Number: a.Number, To: a.To.Version, StartedAt: a.StartedAt, Outcome: string(a.Outcome), Step: max(a.Step, 0), Paused: a.Paused,
-		Decision: DecisionView{Action: string(e.decision.Action), Reason: string(e.decision.Reason), Message: e.decision.Message, At: e.decided},
-		Verdict:  e.last.Verdict,
-		Evidence: view(ofAttempt(e.rec.Evidence, a.FirstEpoch, e.rec.CountedSince), a.FirstEpoch),
+		ID: a.ID, Number: a.Number, To: a.To.Version, FromRevision: a.From, ToRevision: &a.To, StartedAt: a.StartedAt, Outcome: string(a.Outcome),
+		Step: max(a.Step, 0), Paused: a.Paused, Verdict: v, Evidence: view(ev, a.FirstEpoch), Steps: stepsOf(a, ev),
 	}
 	if a.From != nil {
 		r.From = a.From.Version
@@ -76,16 +88,6 @@ func (e *Engine) rollout(a *rollout.Attempt) *RolloutView {
 	}
 	if a.Step >= 0 && a.Step < len(a.Plan.Steps) {
 		r.StepName = a.Plan.Steps[a.Step].Name
-	}
-	for i, p := range a.Plan.Steps {
-		state := "Waiting"
-		switch {
-		case i < a.Step || a.Outcome == rollout.Promoted:
-			state = "Done"
-		case i == a.Step && a.Outcome == rollout.Running:
-			state = "Current"
-		}
-		r.Steps = append(r.Steps, StepView{Name: p.Name, WeightBP: p.WeightBP, ShadowBP: p.ShadowBP, Approval: p.Approval || a.Plan.ApprovalEvery, State: state})
 	}
 	for _, x := range a.Approvals {
 		r.Approvals = append(r.Approvals, ApprovalView{Step: x.Step, By: x.By, OnBehalfOf: x.OnBehalfOf, At: x.At, EvidenceDigest: x.EvidenceDigest})
@@ -108,6 +110,7 @@ func view(e judge.Evidence, first uint32) EvidenceView {
 		v.CandidateErrors += c.Errors
 		v.FellBack += c.FellBack
 		v.Pairs += ep.Shadow.N
+		v.Compared += ep.Shadow.Compared
 		v.Disagreed += ep.Shadow.Disagreed
 		v.Dropped += s.Dropped + c.Dropped + ep.Shadow.Dropped
 	}

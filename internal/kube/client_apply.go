@@ -37,19 +37,27 @@ func (c *Client) Apply(ctx context.Context, text []byte, dryRun, force bool) (en
 	if err != nil {
 		return none, err
 	}
-	result, err := compare(before, after)
+	result, digest, err := compare(before, after)
 	if err != nil {
 		return none, err
 	}
 	result.DryRun, result.Notes = dryRun, notes
 	if !dryRun {
-		note, err := c.taken(ctx, after)
+		trial, err := c.taken(ctx, after, digest, lastRollout(before))
 		if err != nil {
 			return none, err
 		}
-		result.Notes = append(result.Notes, note...)
+		trial.Explain(&result, after.Spec.Scorer.Version)
 	}
 	return result, nil
+}
+
+// lastRollout names the rollout that was the latest in the record.
+func lastRollout(e *v1alpha1.ScoringEndpoint) string {
+	if e == nil {
+		return ""
+	}
+	return e.Status.Rollout
 }
 
 // document reads a document for a cluster, and settles its name and namespace.
@@ -102,17 +110,18 @@ func (c *Client) write(ctx context.Context, doc *spec.Document, dryRun, force bo
 	return &e, nil
 }
 
-// compare says what was changed, as local mode does.
-func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, error) {
+// compare says what was changed, as local mode does, and the digest of the version
+// that is wanted.
+func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, string, error) {
 	result := engine.ApplyResult{Endpoint: after.Name, Changes: []engine.Change{}}
 	now, to, err := documentOf(after)
 	if err != nil {
-		return result, fail(ErrInvalid, "with what others wrote the endpoint is no valid document: %v", err)
+		return result, "", fail(ErrInvalid, "with what others wrote the endpoint is no valid document: %v", err)
 	}
 	if before == nil {
 		result.NewVersion = true
 		result.Message = fmt.Sprintf("endpoint %s is new in namespace %s; version %s is its first", after.Name, after.Namespace, to.Version)
-		return result, nil
+		return result, to.Digest, nil
 	}
 	was, from, refused := documentOf(before)
 	switch {
@@ -122,7 +131,7 @@ func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, error
 		result.NewVersion = from.Digest != to.Digest
 		sayChanges(&result, spec.Diff(was, now), to.Version)
 	}
-	return result, nil
+	return result, to.Digest, nil
 }
 
 // sayChanges says what a valid document changes of a valid one.
@@ -154,19 +163,21 @@ func documentOf(e *v1alpha1.ScoringEndpoint) (*spec.Document, spec.Resolved, err
 	return doc, r, err
 }
 
-// taken waits until the controller has taken the document, so that who waits for
-// its rollout next finds it.
-func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint) ([]string, error) {
+// taken waits until the controller has taken the document and it is known what
+// becomes of its version, so that who waits for its rollout next finds it.
+func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint, digest, last string) (engine.Trial, error) {
 	within, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
-	wanted := e.Generation
+	wanted, none := e.Generation, engine.Trial{}
 	for within.Err() == nil {
 		refused := meta.FindStatusCondition(e.Status.Conditions, "Accepted")
-		switch {
-		case refused != nil && refused.Status == metav1.ConditionFalse && refused.ObservedGeneration >= wanted:
-			return nil, fail(ErrInvalid, "the cluster took the document, but the controller refuses it, and what ran goes on: %s", refused.Message)
-		case e.Status.ObservedGeneration >= wanted:
-			return nil, nil
+		if refused != nil && refused.Status == metav1.ConditionFalse && refused.ObservedGeneration >= wanted {
+			return none, fail(ErrInvalid, "the cluster took the document, but the controller refuses it, and what ran goes on: %s", refused.Message)
+		}
+		if e.Status.ObservedGeneration >= wanted {
+			if t, err := trialIn(e, digest, last); t.Settled || err != nil {
+				return t, err
+			}
 		}
 		next, err := c.changed(within, &v1alpha1.ScoringEndpointList{}, e.Name, e.ResourceVersion)
 		if seen, ok := next.(*v1alpha1.ScoringEndpoint); ok && err == nil {
@@ -181,7 +192,19 @@ func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint) ([]stri
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return none, ctx.Err()
 	}
-	return []string{fmt.Sprintf("the cluster took the document, but no controller has read it within %s; is it running? Try: serin status", c.patience)}, nil
+	return engine.Trial{Held: fmt.Sprintf("the cluster took the document, but no controller has begun with it within %s; is it running? Try: serin status", c.patience)}, nil
+}
+
+// trialIn reads from the record what becomes of a version.
+func trialIn(e *v1alpha1.ScoringEndpoint, digest, last string) (engine.Trial, error) {
+	var have saved
+	if e.Status.Record == "" {
+		return engine.Trial{}, nil
+	}
+	if err := json.Unmarshal([]byte(e.Status.Record), &have); err != nil {
+		return engine.Trial{}, fmt.Errorf("reading status.record of %s/%s: %w; is this serin older than the controller?", e.Namespace, e.Name, err)
+	}
+	return engine.TrialOf(have.Record.State, digest, last), nil
 }

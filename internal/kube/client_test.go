@@ -220,6 +220,7 @@ func TestClientApply(t *testing.T) {
 		return []byte(strings.Replace(strings.Replace(clusterDocument, "%s", version, 1), "%s", strings.Repeat(digit, 64), 1))
 	}
 	c := testClient(t, interceptor.Funcs{})
+	c.patience = 10 * time.Millisecond // nobody takes the document: TestClientWaitsForTheController
 	r, err := c.Apply(t.Context(), text("1", "a"), false, false)
 	if err != nil || !r.NewVersion || !strings.Contains(r.Message, "version 1 is its first") {
 		t.Fatalf("the first: %+v, %v", r, err)
@@ -246,16 +247,29 @@ func TestClientApply(t *testing.T) {
 
 // TestClientWaitsForTheController: who waits for the rollout next must find it.
 func TestClientWaitsForTheController(t *testing.T) {
+	took := func(s rollout.State) func(*v1alpha1.ScoringEndpointStatus) {
+		return func(st *v1alpha1.ScoringEndpointStatus) {
+			text, err := json.Marshal(saved{Record: engine.Record{State: s}})
+			if err != nil {
+				t.Error(err)
+			}
+			st.ObservedGeneration, st.Record = 4, string(text)
+		}
+	}
 	for what, x := range map[string]struct {
 		controller func(*v1alpha1.ScoringEndpointStatus) // nil: none
-		note       string
+		rollout    string
+		held       string
 		err        error
 	}{
-		"nobody reads it": {nil, "no controller", nil},
-		"it is read":      {func(s *v1alpha1.ScoringEndpointStatus) { s.ObservedGeneration = 4 }, "", nil},
+		"nobody reads it": {nil, "", "no controller", nil},
+		"it is tried":     {took(rollout.State{Attempt: &rollout.Attempt{ID: "driver-8", To: rollout.Revision{Digest: "d"}}}), "driver-8", "", nil},
+		"it is there":     {took(rollout.State{Stable: &rollout.Revision{Digest: "d"}}), "", "", nil},
+		"it failed":       {took(rollout.State{Stable: &rollout.Revision{Digest: "x"}, Blocked: []string{"d"}}), "", "serin retry", nil},
+		"another ends":    {took(rollout.State{Attempt: &rollout.Attempt{ID: "driver-7", To: rollout.Revision{Digest: "x"}}}), "", "no controller", nil},
 		"it is refused": {func(s *v1alpha1.ScoringEndpointStatus) {
 			s.Conditions = []metav1.Condition{{Type: "Accepted", Status: metav1.ConditionFalse, Reason: "InvalidDocument", Message: "steps", ObservedGeneration: 4}}
-		}, "", ErrInvalid},
+		}, "", "", ErrInvalid},
 	} {
 		c := testClient(t, interceptor.Funcs{}, shownEndpoint(t, func(e *v1alpha1.ScoringEndpoint, _ *engine.Status) { e.Generation = 4 }))
 		e, err := c.get(t.Context())
@@ -263,8 +277,10 @@ func TestClientWaitsForTheController(t *testing.T) {
 			t.Fatal(err)
 		}
 		done := make(chan error, 1)
+		if strings.HasPrefix(x.held, "no controller") {
+			c.patience = 100 * time.Millisecond
+		}
 		if x.controller == nil {
-			c.patience = 10 * time.Millisecond
 			done <- nil
 		} else {
 			seen := e.DeepCopy()
@@ -273,9 +289,9 @@ func TestClientWaitsForTheController(t *testing.T) {
 				done <- c.api.Status().Update(t.Context(), seen)
 			}()
 		}
-		notes, err := c.taken(t.Context(), e)
-		if text := strings.Join(notes, ""); !errors.Is(err, x.err) || !strings.Contains(text, x.note) || (text == "") != (x.note == "") {
-			t.Errorf("%s: %q, %v; want %q, %v", what, text, err, x.note, x.err)
+		got, err := c.taken(t.Context(), e, "d", "driver-7")
+		if !errors.Is(err, x.err) || got.Rollout != x.rollout || !strings.Contains(got.Held, x.held) || (got.Held == "") != (x.held == "") {
+			t.Errorf("%s: %+v, %v; want %q, %q, %v", what, got, err, x.rollout, x.held, x.err)
 		}
 		if err := <-done; err != nil {
 			t.Errorf("%s: the controller: %v", what, err)

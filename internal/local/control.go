@@ -45,6 +45,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 	if err != nil {
 		return result, err
 	}
+	last := engine.LastRollout(e.engine.Record().State)
 	if err := e.engine.SetWish(ctx, w, by, result.Message); err != nil {
 		return result, err
 	}
@@ -54,7 +55,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 	e.notifier.Set(receivers(r))
 	e.source.SetContract(contractOf(r))
 	e.text, e.document, e.resolved = text, doc, r
-	e.engine.Settle(ctx) // who waits for the rollout next must find it
+	e.engine.Try(ctx, r.Digest, last).Explain(&result, r.Version) // who waits for the rollout next must find it
 	return result, nil
 }
 

@@ -19,6 +19,8 @@ import (
 
 	"github.com/serin-dev/serin/internal/cli"
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/rollout"
+	"github.com/serin-dev/serin/internal/spec"
 	"github.com/serin-dev/serin/test/cluster"
 )
 
@@ -81,6 +83,8 @@ func (c controller) show(ctx context.Context) {
 		Stable:     &engine.RevisionView{Name: c.name + "-r1", Version: "1", Image: image, Ready: true, ReadyReplicas: 2, WantReplicas: 3},
 		Conditions: []engine.Condition{{Type: "Ready", Status: "True", Reason: "Serving"}},
 	}
+	digest := c.digest(e)
+	state := rollout.State{Stable: &rollout.Revision{Digest: digest}}
 	status := map[string]any{"observedGeneration": e.GetGeneration()}
 	if version == "2" {
 		st.Rollout = &engine.RolloutView{
@@ -88,13 +92,31 @@ func (c controller) show(ctx context.Context) {
 			Decision: engine.DecisionView{Action: "Hold", Reason: "WaitingForApproval", Message: "step 50% needs an approval"}, Evidence: engine.EvidenceView{Digest: "e1"},
 		}
 		status["rollout"] = st.Rollout.ID
+		state = rollout.State{Attempt: &rollout.Attempt{ID: st.Rollout.ID, To: rollout.Revision{Digest: digest}}}
 	}
+	record, _ := json.Marshal(map[string]any{"record": engine.Record{State: state}})
+	status["record"] = string(record)
 	text, _ := json.Marshal(st)
 	var view map[string]any
 	_ = json.Unmarshal(text, &view)
 	status["view"] = view
 	e.Object["status"] = status
 	_, _ = c.d.Resource(endpoints).Namespace("abtesting").UpdateStatus(ctx, e, metav1.UpdateOptions{}) // a conflict is tried again
+}
+
+// digest is what makes the version that the document asks for.
+func (c controller) digest(e *unstructured.Unstructured) string {
+	text, _ := json.Marshal(map[string]any{"apiVersion": e.GetAPIVersion(), "kind": e.GetKind(), "metadata": map[string]string{"name": e.GetName(), "namespace": e.GetNamespace()}, "spec": e.Object["spec"]})
+	doc, _, err := spec.Load(text)
+	if err != nil {
+		c.t.Error(err)
+		return ""
+	}
+	r, _, err := doc.For(spec.Cluster)
+	if err != nil {
+		c.t.Error(err)
+	}
+	return r.Digest
 }
 
 // answer accepts what approvers ask, as admission let it through, and refuses pauses.
@@ -157,6 +179,7 @@ func TestCommandLineInACluster(t *testing.T) {
 		{viewer, "apply -f " + v2, cli.ExitForbidden, "cannot patch"},
 		{operator, "apply --dry-run -f " + v2, cli.ExitDone, "spec.scorer.version: 1 → 2"},
 		{operator, "apply -f " + v2, cli.ExitDone, "version 2 starts a rollout"},
+		{operator, "apply -o name -f " + v2, cli.ExitDone, "clitest-1\n"},
 		{operator, "apply -f " + v3, cli.ExitForbidden, "judge"},
 		{viewer, "wait --endpoint clitest --step 50%", cli.ExitDone, ""},
 		{operator, "approve --endpoint clitest --step 50%", cli.ExitForbidden, "approve"},
