@@ -18,36 +18,63 @@ import (
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
-var update = flag.Bool("update", false, "write the golden files")
+var (
+	update  = flag.Bool("update", false, "write the golden files")
+	rejudge = flag.Bool("rejudge", false, "ask the judge for its verdicts, and write them")
+)
+
+// TestMain reads the verdicts that the reports are about.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	const file = "testdata/verdicts.json"
+	if *rejudge {
+		cases()
+		text, err := json.MarshalIndent(verdicts, "", " ")
+		if err == nil {
+			err = os.WriteFile(file, append(text, '\n'), 0o600)
+		}
+		if err != nil {
+			panic(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, &verdicts)
+	}
+	if err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // cases are the rollouts that a report has to tell apart.
 func cases() map[string]Facts {
 	quiet := [2]float64{.002, .002}
-	good := func() *world {
-		w := newWorld()
+	good := func(name string) *world {
+		w := newWorld(name)
 		w.fails = quiet
 		return w.step(3000, 10*time.Minute).step(20000, 10*time.Minute).step(40000, 20*time.Minute)
 	}
-	wrong := newWorld()
+	wrong := newWorld("reverted-in-shadow")
 	wrong.wrong = .4
-	broken := newWorld()
+	broken := newWorld("reverted-at-10")
 	broken.step(2000, 10*time.Minute).step(5000, time.Minute)
 	broken.fails = [2]float64{0, .3}
-	first := newWorld()
+	first := newWorld("first-version")
 	first.facts.From, first.facts.ID, first.facts.Counts = nil, "safe-driver-1", Counts{}
-	pipeline := good().approved("50%", "system:serviceaccount:abtesting:pipeline", "Ann Lee <ann@contoso.example>")
-	held := newWorld().step(300, time.Hour).step(200, 23*time.Hour)
+	pipeline := good("approved-by-pipeline").approved("50%", "system:serviceaccount:abtesting:pipeline", "Ann Lee <ann@contoso.example>")
+	held := newWorld("inconclusive").step(300, time.Hour).step(200, 23*time.Hour)
 	return map[string]Facts{
-		"promoted": good().approved("50%", "ann", "").step(40000, 10*time.Minute).ended(rollout.Promoted, rollout.AllRequiredPass,
+		"promoted": good("promoted").approved("50%", "ann", "").step(40000, 10*time.Minute).ended(rollout.Promoted, rollout.AllRequiredPass,
 			"version 2 promoted: every required metric is within its bounds").facts,
 		"reverted-in-shadow": wrong.step(800, 2*time.Minute).ended(rollout.Reverted, "", "").facts,
 		"reverted-at-10":     broken.step(1500, 8*time.Second).ended(rollout.Reverted, "", "").facts,
 		"inconclusive": held.decided(judge.Hold, rollout.MaxDurationReached,
 			"24h0m0s of judging passed without a decision: errors needs about 6000 more requests. Holding the weights; end it with serin promote or serin abort").facts,
-		"at-a-gate": good().decided(judge.Hold, rollout.WaitingForApproval, "step 50% asks for approval: serin approve --step 50%").facts,
+		"at-a-gate": good("at-a-gate").decided(judge.Hold, rollout.WaitingForApproval, "step 50% asks for approval: serin approve --step 50%").facts,
 		"first-version": first.ended(rollout.Promoted, rollout.FirstVersion,
 			"first version 2 is ready and serves all requests; there was no production version to compare it with, so it was not judged").facts,
-		"aborted": good().ended(rollout.Aborted, rollout.AbortedByPerson,
+		"aborted": good("aborted").ended(rollout.Aborted, rollout.AbortedByPerson,
 			"aborted by bob: `rm -rf /` | see [here](http://evil.example) <img src=x onerror=alert(1)> @everyone ##vso[task.complete result=Succeeded]\n# heading\x1b[2J").facts,
 		"approved-by-pipeline": pipeline.step(20000, 10*time.Minute).ended(rollout.Promoted, rollout.AllRequiredPass,
 			"version 2 promoted: every required metric is within its bounds").facts,
@@ -209,5 +236,38 @@ func TestDocumentedScreen(t *testing.T) {
 	}
 	if screen := Build(cases()["at-a-gate"]).Screen(); !strings.Contains(string(page), screen) {
 		t.Errorf("docs/report.md does not show this screen:\n%s", screen)
+	}
+}
+
+// TestOtherEnds: what the golden files do not show.
+func TestOtherEnds(t *testing.T) {
+	f := cases()["at-a-gate"]
+	f.Decision.Reason, f.Paused, f.Namespace, f.Flags = "Paused", true, "", ""
+	f.Counts.Dropped = 7
+	no := false
+	f.Events = append(f.Events, Event{At: f.At, Kind: "Action", Reason: "WrongStep", Accepted: &no})
+	r := Build(f)
+	for _, says := range []string{"safe-driver-2: paused", "of `safe-driver` ", "**Not recorded**: 7 answers", "**refused**: WrongStep"} {
+		if page := r.Markdown(); !strings.Contains(page, says) {
+			t.Errorf("want %q in\n%s", says, page)
+		}
+	}
+	f.Decision.Reason = string(rollout.WaitingForApproval)
+	if g := Build(f).Gate; g == nil || g.Reject != "serin reject --rollout safe-driver-2" {
+		t.Errorf("without flags: %+v", g)
+	}
+	f.Decision.Reason, f.Paused, f.Weights = "WaitingForDuration", false, Weights{ShadowBP: 10000}
+	if s := Build(f).Screen(); !strings.Contains(s, "Running; weight 0% planned, 0% in force, 100% copied") {
+		t.Errorf("a shadow step:\n%s", s)
+	}
+	f.Outcome, f.EndedAt = rollout.RolledBack, &f.At
+	if r := Build(f); r.Result != Reverted || r.headline() != "reverted (rolled back)" || r.Weights != nil {
+		t.Errorf("taken back after promotion: %s, %q", r.Result, r.headline())
+	}
+	if m := (Metric{Name: "errors"}); m.sentence() != "Metric **errors**: nothing is known yet." || m.decidesAt() != "" {
+		t.Errorf("a metric of nothing: %s", m.sentence())
+	}
+	if got := Quoted("a b"); got != "'a b'" {
+		t.Errorf("quoted: %s", got)
 	}
 }

@@ -165,16 +165,6 @@ func spaced(word string) string {
 	return b.String()
 }
 
-// current is the index of the step that the rollout is in, or -1.
-func (r Report) current() int {
-	for i, s := range r.Steps {
-		if s.State == "Current" {
-			return i
-		}
-	}
-	return -1
-}
-
 // gateOf says what to type at a gate.
 func gateOf(f Facts) *GateNote {
 	if f.Outcome != rollout.Running || f.Decision.Reason != string(rollout.WaitingForApproval) {

@@ -11,8 +11,10 @@ import (
 var begun = time.Date(2026, 11, 25, 9, 0, 0, 0, time.UTC)
 
 // world is a rollout of safe-driver from version 1 to 2 whose requests are drawn one
-// by one, and judged by the real judge.
+// by one. Its verdict is what the judge said of them when -rejudge was last given: a
+// judge that has learned something changes no report.
 type world struct {
+	name     string
 	facts    Facts
 	rng      *rand.Rand
 	policy   judge.Policy
@@ -24,9 +26,9 @@ type world struct {
 	now   time.Time
 }
 
-func newWorld() *world {
+func newWorld(name string) *world {
 	stable := rollout.Revision{Name: "safe-driver-r1", Number: 1, Digest: "6f1c0d22ab01", Version: "1"}
-	w := &world{rng: rand.New(rand.NewPCG(1, 2)), now: begun, facts: Facts{
+	w := &world{name: name, rng: rand.New(rand.NewPCG(1, 2)), now: begun, facts: Facts{
 		Endpoint: "safe-driver", Namespace: "abtesting", Address: "mlmodel.example", ID: "safe-driver-2", Number: 2, From: &stable,
 		To:        rollout.Revision{Name: "safe-driver-r2", Number: 2, Digest: "77ab90e4cc02", Version: "2"},
 		Images:    map[string]string{"safe-driver-r2": "contoso.example/safe-driver@sha256:2222"},
@@ -125,9 +127,15 @@ func (w *world) request(ep *judge.EpochEvidence, s *Step) {
 	}
 }
 
-// judged asks the judge about all that was seen.
+// verdicts are by the name of the rollout.
+var verdicts = map[string]judge.Verdict{}
+
+// judged says the verdict on all that was seen.
 func (w *world) judged() *world {
-	w.facts.Verdict = judge.Judge(w.policy, &w.calm, w.evidence, judge.Window{})
+	if *rejudge {
+		verdicts[w.name] = judge.Judge(w.policy, &w.calm, w.evidence, judge.Window{})
+	}
+	w.facts.Verdict = verdicts[w.name]
 	w.facts.At = w.now
 	return w
 }
