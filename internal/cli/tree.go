@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +50,13 @@ func inForce(x engine.Weights, p paint) string {
 }
 
 func notable(c engine.Condition) bool {
-	return c.Type == "Degraded" && c.Status == "True" || slices.Contains([]string{"Ready", "Accepted", "Current"}, c.Type) && c.Status != "True"
+	switch c.Type {
+	case engine.Ready, "Accepted", "Current":
+		return c.Status != "True"
+	case engine.Degraded, engine.WeightsOverwritten, engine.EvidenceLimited, engine.RouteNotInForce:
+		return c.Status == "True"
+	}
+	return false
 }
 
 func revision(w io.Writer, role string, r *engine.RevisionView, p paint) {

@@ -91,6 +91,12 @@ func TestTreeSays(t *testing.T) {
 		{"degraded", func(s *engine.Status) {
 			s.Conditions[1] = engine.Condition{Type: "Degraded", Status: "True", Reason: "HoldingLastWeights", Message: "disk full"}
 		}, []string{"▲ Degraded=True HoldingLastWeights: disk full"}, "?"},
+		{"evidence limited", func(s *engine.Status) {
+			s.Conditions = append(s.Conditions, engine.Condition{Type: engine.EvidenceLimited, Status: "True", Reason: "AccessLogLacks", Message: "50 of 200"}, engine.Condition{Type: engine.RouteNotInForce, Status: "False", Reason: "AsExpected"})
+		}, []string{"▲ EvidenceLimited=True AccessLogLacks: 50 of 200"}, "RouteNotInForce"},
+		{"overwritten, and stuck", func(s *engine.Status) {
+			s.Conditions = append(s.Conditions, engine.Condition{Type: engine.WeightsOverwritten, Status: "True", Reason: "PutBack", Message: "kubectl-edit"}, engine.Condition{Type: engine.RouteNotInForce, Status: "True", Reason: "OlderRoutesInUse", Message: "45s"})
+		}, []string{"▲ WeightsOverwritten=True PutBack: kubectl-edit", "▲ RouteNotInForce=True OlderRoutesInUse: 45s"}, "?"},
 		{"stable down", func(s *engine.Status) {
 			s.Stable.Ready, s.Stable.Failure = false, "exit status 1"
 			s.Conditions[0] = engine.Condition{Type: "Ready", Status: "False", Reason: "StableNotReady", Message: "safe-driver-r1 is not ready"}

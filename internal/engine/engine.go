@@ -76,6 +76,8 @@ type Engine struct {
 	shown    shown
 	watchers map[chan Event]struct{}
 	changed  bool
+
+	conditioned map[string]Condition // as last said, by type
 }
 
 // Open loads the record, or begins an empty one. A record that cannot be read is
@@ -87,7 +89,7 @@ func Open(ctx context.Context, cfg Config) (*Engine, bool, error) {
 	if cfg.EvidenceEvery <= 0 {
 		cfg.EvidenceEvery = evidenceEvery
 	}
-	e := &Engine{cfg: cfg, logger: cfg.Logger, wake: make(chan struct{}, 1), watchers: map[chan Event]struct{}{}}
+	e := &Engine{cfg: cfg, logger: cfg.Logger, wake: make(chan struct{}, 1), watchers: map[chan Event]struct{}{}, conditioned: map[string]Condition{}}
 	rec, found, err := cfg.Recorder.Load(ctx, cfg.Endpoint)
 	if err != nil {
 		return nil, false, fmt.Errorf("opening endpoint %q: %w", cfg.Endpoint, err)

@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"fmt"
-
 	"github.com/serin-dev/serin/internal/judge"
 	"github.com/serin-dev/serin/internal/rollout"
 )
@@ -115,19 +113,4 @@ func view(e judge.Evidence, first uint32) EvidenceView {
 		v.Dropped += s.Dropped + c.Dropped + ep.Shadow.Dropped
 	}
 	return v
-}
-
-func (e *Engine) conditions() []Condition {
-	ready := Condition{Type: "Ready", Status: "False", Reason: "NoStable", Message: "no version serves yet", Since: e.decided}
-	if s := e.rec.State.Stable; s != nil {
-		ready.Reason, ready.Message = string(rollout.StableNotReady), fmt.Sprintf("%s is not ready", s.Name)
-		if e.observed.Revisions[s.Name].Ready {
-			ready.Status, ready.Reason, ready.Message = "True", "Serving", fmt.Sprintf("%s serves", s.Name)
-		}
-	}
-	degraded := Condition{Type: "Degraded", Status: "False", Reason: "AsExpected", Message: "the record and the routes are as they should be", Since: e.decided}
-	if e.fault != "" {
-		degraded = Condition{Type: "Degraded", Status: "True", Reason: "HoldingLastWeights", Message: e.fault, Since: e.faultAt}
-	}
-	return []Condition{ready, degraded}
 }

@@ -12,7 +12,7 @@ import (
 // approval comes last, so that who approves sees a step that is otherwise ready;
 // approvalOnly tells that nothing else is missing.
 func (t *turn) gates(a *Attempt, p PlanStep) (g *gate, approvalOnly bool) {
-	checks := []func(*Attempt, PlanStep) *gate{t.pauseGate, t.readyGate, t.stableGate, t.freezeGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.shadowGate, t.harmGate, t.promoteGate}
+	checks := []func(*Attempt, PlanStep) *gate{t.pauseGate, t.readyGate, t.stableGate, t.freezeGate, t.evidenceGate, t.routeGate, t.durationGate, t.requestGate, t.verdictGate, t.shadowGate, t.harmGate, t.promoteGate}
 	for _, check := range checks {
 		if g := check(a, p); g != nil {
 			return g, false
@@ -64,11 +64,31 @@ func (t *turn) freezeGate(*Attempt, PlanStep) *gate {
 	return nil
 }
 
-func (t *turn) routeGate(a *Attempt, _ PlanStep) *gate {
-	if a.Step >= 0 && !t.inForce() {
-		return &gate{WaitingForRoute, fmt.Sprintf("the routes of step %s (epoch %d) are not in force yet", a.Plan.Steps[a.Step].Name, t.s.Routing.Epoch)}
+// evidenceGate stops while so much of the evidence is known to be missing that what
+// is left may say something else. It comes before the gates that wait for evidence,
+// or those would be waited for without a word about why it does not come.
+func (t *turn) evidenceGate(a *Attempt, _ PlanStep) *gate {
+	if a.Step < 0 {
+		return nil
+	}
+	for _, l := range t.in.Observed.Losses {
+		unrecorded := l.Kind == LossNoRecorder && l.Revision == t.s.Stable.Name // adopted: said in a condition, and no fault
+		if l.TooMany() && !unrecorded && (l.Revision == a.To.Name || l.Revision == t.s.Stable.Name) {
+			return &gate{judge.EvidenceMissing, l.String() + "; reverts still happen"}
+		}
 	}
 	return nil
+}
+
+func (t *turn) routeGate(a *Attempt, _ PlanStep) *gate {
+	if a.Step < 0 || t.inForce() {
+		return nil
+	}
+	what := fmt.Sprintf("the routes of step %s (epoch %d) are not in force yet", a.Plan.Steps[a.Step].Name, t.s.Routing.Epoch)
+	if t.in.Observed.InForce.Overdue() {
+		what += fmt.Sprintf(", although requests come in: for %s they have gone by older ones", t.in.Observed.InForce.Stale.Round(time.Second))
+	}
+	return &gate{WaitingForRoute, what}
 }
 
 func (t *turn) durationGate(a *Attempt, _ PlanStep) *gate {

@@ -28,7 +28,7 @@ func TestRandomWalks(t *testing.T) {
 	// Walks that never get anywhere would prove nothing.
 	var never []Reason
 	for _, reason := range []Reason{FirstVersion, StepEntered, AllRequiredPass, PromotedByPerson, RejectedByPerson, AbortedByPerson, RolledBackByPerson, BakeFailed, SupersededByVersion,
-		VersionFailedBefore, WeightsOverwritten, CrashLoop, ProgressDeadline, MaxDurationReached, ApprovalTimedOut, WaitingForApproval, Frozen, Paused, StableNotReady, HarmBudgetExceeded, judge.ErrorRate} {
+		VersionFailedBefore, WeightsOverwritten, CrashLoop, ProgressDeadline, MaxDurationReached, ApprovalTimedOut, WaitingForApproval, Frozen, Paused, StableNotReady, HarmBudgetExceeded, judge.ErrorRate, judge.EvidenceMissing} {
 		if seen[reason] == 0 {
 			never = append(never, reason)
 		}
@@ -71,6 +71,8 @@ func (d *drunkard) stagger() {
 	case 9:
 		n := uint64(d.r.IntN(20))
 		d.in.Recent = judge.Window{Requests: [2]uint64{n, 0}, Errors: [2]uint64{n - uint64(d.r.IntN(2))*n/2, 0}}
+	case 12:
+		d.lose()
 	case 10:
 		if d.one(4) {
 			d.restart()
@@ -112,6 +114,14 @@ func (d *drunkard) health() {
 		st.CrashLooping, st.Ready = true, d.one(2)
 	}
 	d.observe(live[d.r.IntN(len(live))].Name, st)
+}
+
+// lose loses some evidence of one revision, mostly little.
+func (d *drunkard) lose() {
+	d.in.Observed.Losses = nil
+	if live := d.state.live(); len(live) > 0 && d.one(2) {
+		d.in.Observed.Losses = []Loss{{Revision: live[d.r.IntN(len(live))].Name, Kind: LossLog, Missing: uint64(d.r.IntN(20)), Of: 200}}
+	}
 }
 
 func (d *drunkard) verdict() {

@@ -130,13 +130,15 @@ func (p *player) around(verb, first string, flags map[string]string) bool {
 	case "platform":
 		p.auto, p.broken = first == "quick", flags["broken"]
 	case "routes":
-		p.routes(first)
+		p.routes(first, flags)
 	case "traffic":
 		p.perSecond = uint64(p.integer(first))
 	case "rate":
 		p.in.TotalRPS = p.float(first)
 	case "calibrated":
 		p.in.Calibrated = first == "yes"
+	case "losses":
+		p.losses(first, flags)
 	case "recent":
 		n := uint64(p.integer(flags["requests"]))
 		p.in.Recent = judge.Window{Requests: [2]uint64{n, 0}, Errors: [2]uint64{uint64(p.integer(flags["errors"])), 0}}
@@ -191,12 +193,14 @@ func (p *player) asks(version string) {
 	p.in.Wish = Wish{Digest: "digest of " + version, Version: version}
 }
 
-func (p *player) routes(how string) {
+func (p *player) routes(how string, flags map[string]string) {
 	switch how {
+	case "older":
+		p.in.Observed.InForce.Stale = p.duration(flags["for"])
 	case "lag", "ok":
 		p.lagging = how == "lag"
 	case "overwritten":
-		p.in.Observed.InForce.Overwritten = true
+		p.in.Observed.InForce.Overwritten, p.in.Observed.InForce.By = true, flags["by"]
 	case "lost":
 		p.in.Observed.InForce = InForce{Overwritten: true}
 	default:

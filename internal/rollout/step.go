@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -92,7 +93,7 @@ type turn struct {
 func (s State) clone() State {
 	c := s
 	c.Stable, c.Candidate = copied(s.Stable), copied(s.Candidate)
-	c.Previous, c.Failed = copied(s.Previous), copied(s.Failed)
+	c.Previous, c.Failed, c.Overwritten = copied(s.Previous), copied(s.Failed), copied(s.Overwritten)
 	c.Blocked, c.Processed = slices.Clone(s.Blocked), slices.Clone(s.Processed)
 	if s.Attempt != nil {
 		a := *s.Attempt
@@ -380,6 +381,7 @@ func (t *turn) putBack() {
 	case t.s.PutBack != t.s.Routing.Epoch || t.inForce():
 		t.s.Routing.Epoch++
 		t.s.PutBack = t.s.Routing.Epoch
-		t.note(judge.Hold, WeightsOverwritten, "someone else changed the weights: put back as planned")
+		t.s.Overwritten = &Overwriting{At: t.in.Now, By: f.By, Epoch: t.s.Routing.Epoch}
+		t.note(judge.Hold, WeightsOverwritten, cmp.Or(f.By, "someone else")+" changed the weights: put back as planned")
 	}
 }

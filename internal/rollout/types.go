@@ -221,7 +221,16 @@ type State struct {
 	Blocked   []string   `json:"blocked,omitempty"`
 	Processed []Answered `json:"processed,omitempty"` // actions already answered
 	PutBack   uint32     `json:"putBack,omitempty"`   // epoch that answered overwritten weights, until it is in force
-	TickedAt  time.Time  `json:"tickedAt,omitzero"`
+	// Overwritten is the last time that someone else changed the weights.
+	Overwritten *Overwriting `json:"overwritten,omitempty"`
+	TickedAt    time.Time    `json:"tickedAt,omitzero"`
+}
+
+// Overwriting is somebody else's change of the weights, and what answered it.
+type Overwriting struct {
+	At    time.Time `json:"at"`
+	By    string    `json:"by,omitempty"`
+	Epoch uint32    `json:"epoch"` // that put them back
 }
 
 // Answered is an action that is not to be taken twice, and what became of it.
@@ -249,13 +258,19 @@ type RevisionStatus struct {
 // InForce is what the router does, as seen.
 type InForce struct {
 	Epoch       uint32
-	Overwritten bool // someone else changed the weights
+	Overwritten bool   // someone else changed the weights
+	By          string // who did, as far as the platform knows
+	// Stale is how long after the last routes were written requests still went by
+	// older ones; 0 where nobody asked, or the routes are in force.
+	Stale time.Duration
 }
 
 // Observed is what is.
 type Observed struct {
-	Revisions       map[string]RevisionStatus
-	InForce         InForce
+	Revisions map[string]RevisionStatus
+	InForce   InForce
+	// Losses are what is known to be missing of the last minutes' evidence.
+	Losses          []Loss
 	StateUnreadable bool
 }
 

@@ -225,7 +225,8 @@ func movesHold(before State, in Input, after State, d Decision) (broken []string
 			in, _ := f.Contains(in.Now)
 			frozen = frozen || in
 		}
-		if a.Paused || frozen || b.Step >= 0 && in.Verdict.Action != judge.Advance || d.Reason == AllRequiredPass && !in.Verdict.Promotable || !in.Observed.Revisions[before.Stable.Name].Ready {
+		lost := slices.ContainsFunc(in.Observed.Losses, func(l Loss) bool { return l.TooMany() && l.Revision == a.To.Name })
+		if a.Paused || frozen || lost && b.Step >= 0 || b.Step >= 0 && in.Verdict.Action != judge.Advance || d.Reason == AllRequiredPass && !in.Verdict.Promotable || !in.Observed.Revisions[before.Stable.Name].Ready {
 			broken = append(broken, "a step forward that a gate forbids")
 		}
 	}

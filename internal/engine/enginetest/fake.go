@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/serin-dev/serin/internal/rollout"
 )
@@ -15,6 +16,9 @@ type Platform struct {
 	// Refuse, Blind: errors of Apply and Observe while they are set.
 	Refuse func(rollout.Action) error
 	Blind  error
+	// Losses and Stale are observed as they are here.
+	Losses []rollout.Loss
+	Stale  time.Duration
 
 	mu          sync.Mutex
 	revisions   map[string]rollout.RevisionStatus
@@ -35,7 +39,15 @@ func (p *Platform) Observe(context.Context) (rollout.Observed, error) {
 	if p.Blind != nil {
 		return rollout.Observed{}, p.Blind
 	}
-	return rollout.Observed{Revisions: maps.Clone(p.revisions), InForce: rollout.InForce{Epoch: p.routing.Epoch, Overwritten: p.overwritten}}, nil
+	return rollout.Observed{Revisions: maps.Clone(p.revisions), InForce: rollout.InForce{Epoch: p.inForce(), Overwritten: p.overwritten, Stale: p.Stale}, Losses: p.Losses}, nil
+}
+
+// inForce is no epoch while requests go by older routes.
+func (p *Platform) inForce() uint32 {
+	if p.Stale > 0 {
+		return p.routing.Epoch - 1
+	}
+	return p.routing.Epoch
 }
 
 // Apply carries out one action.

@@ -95,17 +95,24 @@ func (h *Hub) Log(entry *data.HTTPAccessLogEntry) {
 	default:
 		event.FellBack, event.Failed = true, true
 	}
-	e.log(s, &event)
+	e.log(s, &event, max(1, uint64(common.GetUpstreamRequestAttemptCount())), h.clock())
 }
 
 // log counts an event for the arm that its revision was in its epoch.
-func (e *endpoint) log(s stamp, event *observe.Event) {
+func (e *endpoint) log(s stamp, event *observe.Event, tries uint64, now time.Time) {
 	e.mu.Lock()
+	arm, known := e.arm(s.epoch, s.revision)
 	if !s.direct && !s.sticky {
 		e.inForce[s.rollout] = max(e.inForce[s.rollout], s.epoch)
-		e.logged[tally{s.revision, s.epoch}]++
+		e.meter.heardLog(now)
+		if known {
+			n := amounts{logged: tries}
+			if !event.Failed && !event.ClientGone && event.Status < 400 { // then a recorder has told of it too
+				n.answered = 1
+			}
+			e.meter.add(s.revision, n)
+		}
 	}
-	arm, known := e.arm(s.epoch, s.revision)
 	if s.direct || s.sticky {
 		arm, known, event.Epoch = e.lastArm(s.revision)
 		event.Direct = true // served, never judged

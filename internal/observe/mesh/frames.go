@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/serin-dev/serin/internal/contract"
@@ -38,22 +40,58 @@ func (h *Hub) Take(b *wire.Batch) bool {
 	if known && b.Seq <= t.seq {
 		return true
 	}
-	if !known && b.Seq > 1 {
-		// It reported to another controller before: what it counted until now is not ours.
-		t = tallies{dropped: b.Dropped, base: b.Served}
+	if !known {
+		t = e.meet(b, now)
 	}
-	lost := b.Dropped - t.dropped
-	e.served[src] = tallies{revision: b.Revision, seq: b.Seq, dropped: b.Dropped, byEpoch: b.Served, base: t.base}
+	e.tally(b, &t)
 	for i := range b.Frames {
 		e.frame(b.Revision, &b.Frames[i], now)
 	}
-	if len(b.Frames) > 0 && lost > 0 {
-		if arm, known := e.arm(b.Frames[0].Epoch, b.Revision); known {
-			e.collector.Load().Lost(b.Frames[0].Epoch, arm, lost)
-		}
-	}
+	e.served[src] = tallies{at: now, seq: b.Seq, dropped: b.Dropped, lost: e.charge(b, t.lost+less(b.Dropped, t.dropped)), byEpoch: b.Served}
 	e.expire(now)
 	return true
+}
+
+// meet returns what a recorder that is heard for the first time is taken to have
+// told before. One that reported to another controller has counted what is not ours.
+func (e *endpoint) meet(b *wire.Batch, now time.Time) tallies {
+	maps.DeleteFunc(e.served, func(_ source, t tallies) bool { return now.Sub(t.at) > forgotten })
+	if b.Seq <= 1 {
+		return tallies{}
+	}
+	e.meter.restart(now)
+	return tallies{dropped: b.Dropped, byEpoch: b.Served}
+}
+
+// tally counts what a recorder served since its last batch.
+func (e *endpoint) tally(b *wire.Batch, before *tallies) {
+	n := amounts{told: uint64(len(b.Frames)), dropped: less(b.Dropped, before.dropped)}
+	for epoch, served := range b.Served {
+		if _, known := e.arm(epoch, b.Revision); known {
+			n.served += less(served, before.byEpoch[epoch])
+		}
+	}
+	e.meter.recorded[b.Revision] = true
+	e.meter.add(b.Revision, n)
+}
+
+// charge counts lost answers for the newest epoch that the batch speaks of, and
+// returns those that wait for one.
+func (e *endpoint) charge(b *wire.Batch, lost uint64) (left uint64) {
+	if lost == 0 {
+		return 0
+	}
+	epochs := slices.Sorted(maps.Keys(b.Served))
+	for i := range b.Frames {
+		epochs = append(epochs, b.Frames[i].Epoch)
+	}
+	for _, epoch := range slices.Backward(epochs) {
+		if arm, known := e.arm(epoch, b.Revision); known {
+			e.collector.Load().Lost(epoch, arm, lost)
+			return 0
+		}
+	}
+	return lost
 }
 
 // frame counts one answer. The caller holds mu.

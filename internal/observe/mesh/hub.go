@@ -6,6 +6,8 @@ package mesh
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,15 +39,9 @@ type endpoint struct {
 	waiting  map[string]*half  // request id → the answer that came first
 	order    []string          // of waiting, as they came
 	unpaired uint64
-	logged   map[tally]uint64 // by the gateway
 	served   map[source]tallies
 	counts   counts
-}
-
-// tally is a revision in an epoch.
-type tally struct {
-	revision string
-	epoch    uint32
+	meter    meter
 }
 
 // source is one life of a recorder.
@@ -53,12 +49,21 @@ type source struct{ pod, boot string }
 
 // tallies are what one recorder served, and how far it has been heard.
 type tallies struct {
-	revision string
-	seq      uint64
-	dropped  uint64
-	byEpoch  map[uint32]uint64
-	base     map[uint32]uint64 // what it had served when this hub first heard of it
+	at      time.Time
+	seq     uint64
+	dropped uint64
+	lost    uint64 // of dropped, those that no epoch could be charged with yet
+	byEpoch map[uint32]uint64
 }
+
+const (
+	// mostArms bounds the epochs whose late entries still count.
+	mostArms = 1024
+	// newestArms name the revisions whose two counts are compared.
+	newestArms = 8
+	// forgotten is how long a recorder that says nothing is remembered.
+	forgotten = time.Hour
+)
 
 // Hub collects for every endpoint of a controller. All methods are safe for any
 // number of goroutines.
@@ -86,7 +91,7 @@ func NewHub(logger *slog.Logger, clock func() time.Time) *Hub {
 // Watch begins to collect evidence of an endpoint and returns its source; it
 // replaces what was watched before.
 func (h *Hub) Watch(k Key, c observe.Contract) (*observe.Source, error) {
-	e := &endpoint{arms: map[uint32]arms{}, inForce: map[string]uint32{}, waiting: map[string]*half{}, logged: map[tally]uint64{}, served: map[source]tallies{}}
+	e := &endpoint{arms: map[uint32]arms{}, inForce: map[string]uint32{}, waiting: map[string]*half{}, served: map[source]tallies{}, meter: newMeter(h.clock())}
 	var err error
 	if e.source, err = observe.NewSource(c, e.collector.Store); err != nil {
 		return nil, fmt.Errorf("watching %q: %w", k, err)
@@ -131,7 +136,22 @@ func (h *Hub) Arms(k Key, epoch uint32, stable, candidate string, shadow bool) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.arms[epoch] = arms{stable, candidate, shadow}
+		e.trim()
 	}
+}
+
+// trim forgets the oldest epochs, and the counts of revisions that are long out of
+// use. The caller holds mu.
+func (e *endpoint) trim() {
+	ids := slices.Sorted(maps.Keys(e.arms))
+	for len(ids) > mostArms {
+		delete(e.arms, ids[0])
+		ids = ids[1:]
+	}
+	ids = ids[max(0, len(ids)-newestArms):]
+	e.meter.forget(func(revision string) bool {
+		return slices.ContainsFunc(ids, func(id uint32) bool { a := e.arms[id]; return revision == a.stable || revision == a.candidate })
+	})
 }
 
 // InForce returns the last epoch of a rollout that the gateway was seen to use.
@@ -160,9 +180,12 @@ func (e *endpoint) arm(epoch uint32, revision string) (judge.Arm, bool) {
 // Losses are what could not be joined or was not heard of.
 type Losses struct {
 	Stray, Lost, Unpaired uint64
-	// Gap is the greatest share by which recorders' own counts and the gateway's
-	// differ, over revisions and epochs with at least 100 requests.
-	Gap float64
+	// Revisions says what is missing of the last minutes' evidence, Gap the greatest
+	// share of it: of revisions with at least 100 requests or answers.
+	Revisions []Loss
+	Gap       float64
+	// Logged is when the gateway's log last told of a request; zero: never.
+	Logged time.Time
 }
 
 const gapLeast = 100
@@ -178,16 +201,11 @@ func (h *Hub) Losses(k Key) Losses {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	out.Unpaired = e.unpaired
-	said := map[tally]uint64{}
-	for _, t := range e.served {
-		for epoch, n := range t.byEpoch {
-			said[tally{t.revision, epoch}] += n - t.base[epoch]
-		}
-	}
-	for t, n := range said {
-		if logged := e.logged[t]; n >= gapLeast && logged < n {
-			out.Gap = max(out.Gap, float64(n-logged)/float64(n))
+	out.Unpaired, out.Logged = e.unpaired, e.meter.log
+	out.Revisions = e.meter.losses(h.clock())
+	for _, l := range out.Revisions {
+		if l.Of >= gapLeast {
+			out.Gap = max(out.Gap, float64(l.Missing)/float64(l.Of))
 		}
 	}
 	return out

@@ -166,17 +166,6 @@ func TestScoresOfRoutedRequestsComeFromTheRecorders(t *testing.T) {
 	}
 }
 
-func TestGapBetweenTheTwoCountsIsSeen(t *testing.T) {
-	h, _, _ := testHub(t)
-	for range 150 {
-		h.Log(entry("serin/abtesting/safe-driver/weighted", "safe-driver-2.5.safe-driver-r2", 200))
-	}
-	h.Take(&wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: "safe-driver-r2", Pod: "b", Boot: "1", Seq: 1, Served: map[uint32]uint64{5: 200}})
-	if got := h.Losses(key).Gap; got != .25 {
-		t.Errorf("gap %v, want 0.25: the log lacks 50 of 200", got)
-	}
-}
-
 func TestStamps(t *testing.T) {
 	for s, want := range map[string]stamp{
 		"a-2.5.a-r1":      {rollout: "a-2", epoch: 5, revision: "a-r1"},

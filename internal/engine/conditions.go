@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// Types of conditions. All but Ready are True when something is wrong.
+const (
+	Ready              = "Ready"
+	Degraded           = "Degraded"
+	WeightsOverwritten = "WeightsOverwritten"
+	EvidenceLimited    = "EvidenceLimited"
+	RouteNotInForce    = "RouteNotInForce"
+)
+
+const (
+	asExpected = "AsExpected"
+	// overwrittenShown is how long after weights were put back it is still said: that
+	// takes a fraction of a second, and somebody has to see it.
+	overwrittenShown = 10 * time.Minute
+)
+
+// conditions says what is wrong, each with value, bound and what to do next.
+func (e *Engine) conditions() []Condition {
+	all := []Condition{e.ready(), e.degraded(), e.weightsOverwritten(), e.evidenceLimited(), e.routeNotInForce()}
+	for i := range all {
+		c := &all[i]
+		if before, known := e.conditioned[c.Type]; known && before.Status == c.Status {
+			c.Since = before.Since
+		}
+		e.conditioned[c.Type] = *c
+	}
+	return all
+}
+
+func (e *Engine) expected(kind, message string) Condition {
+	return Condition{Type: kind, Status: "False", Reason: asExpected, Message: message, Since: e.decided}
+}
+
+func (e *Engine) wrong(kind, reason, message string) Condition {
+	return Condition{Type: kind, Status: "True", Reason: reason, Message: message, Since: e.cfg.Clock()}
+}
+
+func (e *Engine) ready() Condition {
+	c := Condition{Type: Ready, Status: "False", Reason: "NoStable", Message: "no version serves yet", Since: e.decided}
+	if s := e.rec.State.Stable; s != nil {
+		c.Reason, c.Message = string(rollout.StableNotReady), fmt.Sprintf("%s is not ready", s.Name)
+		if e.observed.Revisions[s.Name].Ready {
+			c.Status, c.Reason, c.Message = "True", "Serving", fmt.Sprintf("%s serves", s.Name)
+		}
+	}
+	return c
+}
+
+func (e *Engine) degraded() Condition {
+	if e.fault == "" {
+		return e.expected(Degraded, "the record and the routes are as they should be")
+	}
+	return Condition{Type: Degraded, Status: "True", Reason: "HoldingLastWeights", Message: e.fault, Since: e.faultAt}
+}
+
+func (e *Engine) weightsOverwritten() Condition {
+	o := e.rec.State.Overwritten
+	age := time.Duration(0)
+	if o != nil {
+		age = e.cfg.Clock().Sub(o.At)
+	}
+	switch {
+	case e.observed.InForce.Overwritten:
+		return e.wrong(WeightsOverwritten, "Overwritten", fmt.Sprintf("%s changed the weights; they are being put back, and requests routed meanwhile are not judged", cmp.Or(e.observed.InForce.By, "someone else")))
+	case o == nil:
+		return e.expected(WeightsOverwritten, "nobody else changed the weights")
+	case age >= overwrittenShown:
+		return e.expected(WeightsOverwritten, fmt.Sprintf("nobody else changed the weights since %s", o.At.UTC().Format(time.RFC3339)))
+	}
+	return e.wrong(WeightsOverwritten, "PutBack", fmt.Sprintf("%s changed the weights at %s; they were put back as planned (epoch %d), and requests routed meanwhile are not judged. Whoever writes these routes beside Serin must stop; said for %s", cmp.Or(o.By, "someone else"), o.At.UTC().Format(time.RFC3339), o.Epoch, overwrittenShown))
+}
+
+func (e *Engine) evidenceLimited() Condition {
+	s := e.rec.State
+	for _, l := range e.observed.Losses {
+		ours := s.Stable != nil && s.Stable.Name == l.Revision || s.Candidate != nil && s.Candidate.Name == l.Revision
+		if ours && l.TooMany() {
+			return e.wrong(EvidenceLimited, string(l.Kind), l.String()+". What it lacks is not judged")
+		}
+	}
+	return e.expected(EvidenceLimited, "the gateway and the recorders count the same requests")
+}
+
+func (e *Engine) routeNotInForce() Condition {
+	f, epoch := e.observed.InForce, e.rec.State.Routing.Epoch
+	if f.Epoch == epoch || !f.Overdue() {
+		return e.expected(RouteNotInForce, "no request is known to go by older routes")
+	}
+	return e.wrong(RouteNotInForce, "OlderRoutesInUse", fmt.Sprintf("%s after the routes of epoch %d were written requests still go by older ones (at most %s are expected): see whether the mesh passes routes on to the gateway (istioctl proxy-status), and whether another VirtualService has the same hosts", f.Stale.Round(time.Second), epoch, rollout.RoutesDue))
+}
