@@ -53,7 +53,8 @@ type ScoringRolloutSpec struct {
 type ScoringRolloutStatus struct {
 	// ObservedGeneration is the generation of the endpoint that this is about.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions of the rollout.
+	// Conditions are WeightsOverwritten, EvidenceLimited and RouteNotInForce; False
+	// when it has ended.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16

@@ -9,7 +9,8 @@ import (
 type ScoringEndpointStatus struct {
 	// ObservedGeneration is the generation that this is about.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions are Ready, Progressing, Degraded, EvidenceLimited and RouteInForce.
+	// Conditions are Accepted and Ready, which should be True, and Degraded,
+	// WeightsOverwritten, EvidenceLimited and RouteNotInForce, which should not.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16

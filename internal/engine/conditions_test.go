@@ -89,3 +89,22 @@ func TestRoutesThatStayAwayAreSaid(t *testing.T) {
 	w.Tick(t.Context())
 	w.says(engine.RouteNotInForce, "False", "AsExpected")
 }
+
+// TestRoutesThatNobodyAsksForAreNoReasonToHurry: no request shows that they are in
+// force, so they are asked for again in each round, and rounds come by the clock.
+func TestRoutesThatNobodyAsksForAreNoReasonToHurry(t *testing.T) {
+	w := trial(t)
+	w.platform.Stale = time.Second
+	again := w.Tick(t.Context())
+	for range 10 {
+		again = w.Tick(t.Context())
+	}
+	if again != nil {
+		t.Error("the next round does not wait, although nothing changed")
+	}
+	w.platform.Applied()
+	w.Tick(t.Context())
+	if n := len(w.platform.Applied()); n != 1 {
+		t.Errorf("%d actions in a round, want the routes again", n)
+	}
+}

@@ -72,6 +72,8 @@ type Engine struct {
 	fault    string    // why the engine is degraded, empty if it is not
 	faultAt  time.Time
 	todo     []rollout.Action // actions that are not carried out yet
+	done     []rollout.Action // carried out in this round
+	before   []rollout.Action // and in the one before
 	seq      uint64
 	shown    shown
 	watchers map[chan Event]struct{}
@@ -223,6 +225,7 @@ func (e *Engine) Tick(ctx context.Context) <-chan struct{} {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.changed = false
+	e.before, e.done = e.done, nil
 	if err := e.round(ctx); err != nil {
 		e.degrade(err)
 	} else if e.fault != "" {

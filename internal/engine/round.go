@@ -102,7 +102,7 @@ func (e *Engine) handOver(ctx context.Context, actions []rollout.Action, d rollo
 		if <-done != nil {
 			return actions // it is tried again, and its error told, with the rest
 		}
-		e.changed = true
+		e.did(actions[at])
 		e.todo = slices.DeleteFunc(e.todo, isRouting) // of routes only the latest count
 		return slices.Delete(slices.Clone(actions), at, at+1)
 	}

@@ -66,10 +66,19 @@ func (e *Engine) work(ctx context.Context) error {
 			left, failures = append(left, a), append(failures, err)
 			continue
 		}
-		e.changed = true
+		e.did(a)
 	}
 	e.todo = left
 	return errors.Join(failures...)
+}
+
+// did notes that an action was carried out. One that was so in the round before as
+// well is only said again until it is seen: it is no reason to look again at once.
+func (e *Engine) did(a rollout.Action) {
+	e.done = append(e.done, a)
+	if !slices.Contains(e.before, a) {
+		e.changed = true
+	}
 }
 
 // after reports that a may only be done when l, decided earlier, is done: no

@@ -222,7 +222,7 @@ func (c *Controller) guarded(ctx context.Context) error {
 
 func (c *Controller) answer(ctx context.Context, a *v1alpha1.RolloutAction, r engine.ActionResult) error {
 	now := metav1.NewTime(c.cfg.Clock())
-	a.Status = v1alpha1.RolloutActionStatus{Answered: true, Accepted: r.Accepted, Reason: r.Reason, Message: r.Message, At: &now}
+	a.Status = v1alpha1.RolloutActionStatus{Answered: true, Accepted: r.Accepted, Reason: cut(r.Reason, mostReason), Message: cut(r.Message, mostMessage), At: &now}
 	if err := c.api.Status().Update(ctx, a); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("answering action %q: %w", a.Name, err)
 	}

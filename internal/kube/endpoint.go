@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -144,7 +145,9 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 	if err != nil {
 		return err
 	}
-	x.platform.set(ownerOf(e), r)
+	if err := x.platform.change(ctx, ownerOf(e), r); err != nil {
+		return err
+	}
 	x.source.SetContract(contractOf(r))
 	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
 		return err
@@ -157,13 +160,7 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 // lastWriter names the field manager that last wrote the spec: the API server
 // gives no other trace of who it was.
 func lastWriter(e *v1alpha1.ScoringEndpoint) string {
-	by, at := "unknown", time.Time{}
-	for _, m := range e.ManagedFields {
-		if m.Subresource == "" && m.Time != nil && m.Time.After(at) {
-			by, at = m.Manager, m.Time.Time
-		}
-	}
-	return by
+	return cmp.Or(lastManager(e.ManagedFields), "unknown")
 }
 
 // act hands an action to the engine and writes down what became of it.

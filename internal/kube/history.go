@@ -14,6 +14,7 @@ import (
 
 	"github.com/serin-dev/serin/api/v1alpha1"
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/judge"
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
@@ -49,11 +50,12 @@ func (r *record) fileOne(ctx context.Context, e *v1alpha1.ScoringEndpoint, ended
 	if err != nil {
 		return fmt.Errorf("filing rollout %q: %w", ended.ID, err)
 	}
-	obj, err := r.ensureRollout(ctx, e, &ended.Attempt)
+	obj, err := r.ensureRollout(ctx, e, &ended.Attempt, ended.Policy)
 	if err != nil {
 		return err
 	}
 	setRolloutStatus(&obj.Status, &ended.Attempt)
+	over(&obj.Status.Conditions)
 	obj.Status.Record = &runtime.RawExtension{Raw: raw}
 	obj.Status.Audit = r.auditOf(ended.ID)
 	if err := r.api.Status().Update(ctx, obj, client.FieldOwner(FieldManager)); err != nil {
@@ -63,14 +65,19 @@ func (r *record) fileOne(ctx context.Context, e *v1alpha1.ScoringEndpoint, ended
 }
 
 // showRollout keeps the ScoringRollout of a running attempt up to date.
-func (r *record) showRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint, a *rollout.Attempt, digest string) error {
-	obj, err := r.ensureRollout(ctx, e, a)
+func (r *record) showRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint, rec engine.Record, st engine.Status, generation int64) error {
+	a, digest := rec.State.Attempt, ""
+	if st.Rollout != nil {
+		digest = st.Rollout.Evidence.Digest
+	}
+	obj, err := r.ensureRollout(ctx, e, a, rec.Policy)
 	if err != nil {
 		return err
 	}
 	before := obj.Status.DeepCopy()
 	setRolloutStatus(&obj.Status, a)
-	obj.Status.EvidenceDigest, obj.Status.Audit = digest, r.auditOf(a.ID)
+	obj.Status.EvidenceDigest, obj.Status.Audit, obj.Status.ObservedGeneration = digest, r.auditOf(a.ID), generation
+	setConditions(&obj.Status.Conditions, st.Conditions, generation, ofRollout...)
 	if jsonEqual(before, &obj.Status) {
 		return nil
 	}
@@ -86,7 +93,7 @@ func jsonEqual(a, b any) bool {
 	return err1 == nil && err2 == nil && string(x) == string(y)
 }
 
-func (r *record) ensureRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint, a *rollout.Attempt) (*v1alpha1.ScoringRollout, error) {
+func (r *record) ensureRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint, a *rollout.Attempt, p judge.Policy) (*v1alpha1.ScoringRollout, error) {
 	var obj v1alpha1.ScoringRollout
 	err := r.direct.Get(ctx, client.ObjectKey{Namespace: r.key.Namespace, Name: a.ID}, &obj)
 	if !apierrors.IsNotFound(err) {
@@ -99,15 +106,19 @@ func (r *record) ensureRollout(ctx context.Context, e *v1alpha1.ScoringEndpoint,
 	if err != nil {
 		return nil, fmt.Errorf("recording rollout %q: %w", a.ID, err)
 	}
+	policy, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("recording rollout %q: %w", a.ID, err)
+	}
 	obj = v1alpha1.ScoringRollout{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.key.Namespace, Name: a.ID, OwnerReferences: []metav1.OwnerReference{ownerOf(e)},
 			Labels: map[string]string{LabelApp: e.Name, LabelEndpoint: e.Name, LabelManagedBy: FieldManager},
 		},
-		Spec: v1alpha1.ScoringRolloutSpec{Endpoint: e.Name, Number: int32(a.Number), To: a.To.Version, Plan: &runtime.RawExtension{Raw: plan}},
+		Spec: v1alpha1.ScoringRolloutSpec{Endpoint: e.Name, Number: int32(a.Number), To: cut(a.To.Version, mostVersion), Plan: &runtime.RawExtension{Raw: plan}, Policy: &runtime.RawExtension{Raw: policy}},
 	}
 	if a.From != nil {
-		obj.Spec.From = a.From.Version
+		obj.Spec.From = cut(a.From.Version, mostVersion)
 	}
 	if err := r.api.Create(ctx, &obj, client.FieldOwner(FieldManager)); err != nil {
 		return nil, fmt.Errorf("recording rollout %q: %w", a.ID, err)
@@ -120,17 +131,18 @@ func ownerOf(e *v1alpha1.ScoringEndpoint) metav1.OwnerReference {
 }
 
 func setRolloutStatus(s *v1alpha1.ScoringRolloutStatus, a *rollout.Attempt) {
-	s.Outcome, s.Reason, s.Message = string(a.Outcome), string(a.Reason), a.Message
+	s.Outcome, s.Reason, s.Message = string(a.Outcome), cut(string(a.Reason), mostReason), cut(a.Message, mostMessage)
 	if a.Step >= 0 && a.Step < len(a.Plan.Steps) {
-		s.Step, s.Weight = a.Plan.Steps[a.Step].Name, rollout.Percent(a.Plan.Steps[a.Step].WeightBP)
+		s.Step, s.Weight = cut(a.Plan.Steps[a.Step].Name, mostStep), rollout.Percent(a.Plan.Steps[a.Step].WeightBP)
 	}
 	if a.Outcome != rollout.Running {
 		s.EndedAt = &metav1.Time{Time: a.EndedAt}
 	}
 	s.Approvals = nil
 	for _, x := range a.Approvals {
-		s.Approvals = append(s.Approvals, v1alpha1.Approval{Step: x.Step, By: x.By, OnBehalfOf: x.OnBehalfOf, At: metav1.NewTime(x.At), EvidenceDigest: x.EvidenceDigest})
+		s.Approvals = append(s.Approvals, v1alpha1.Approval{Step: cut(x.Step, mostStep), By: cut(x.By, mostName), OnBehalfOf: cut(x.OnBehalfOf, mostName), At: metav1.NewTime(x.At), EvidenceDigest: cut(x.EvidenceDigest, mostDigest)})
 	}
+	s.Approvals = s.Approvals[max(0, len(s.Approvals)-mostLines):]
 }
 
 func (r *record) auditOf(id string) (out []v1alpha1.AuditLine) {
@@ -138,7 +150,7 @@ func (r *record) auditOf(id string) (out []v1alpha1.AuditLine) {
 	defer r.mu.Unlock()
 	for _, e := range r.have.Audit {
 		if e.Rollout == id {
-			out = append(out, v1alpha1.AuditLine{At: metav1.NewTime(e.At), Kind: e.Kind, By: e.By, OnBehalfOf: e.OnBehalf, Reason: e.Reason, Message: e.Message})
+			out = append(out, v1alpha1.AuditLine{At: metav1.NewTime(e.At), Kind: e.Kind, By: cut(e.By, mostName), OnBehalfOf: cut(e.OnBehalf, mostName), Reason: cut(e.Reason, mostReason), Message: cut(e.Message, mostMessage)})
 		}
 	}
 	return out

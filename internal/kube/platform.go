@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/observe/mesh"
 	"github.com/serin-dev/serin/internal/observe/wire"
 	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
@@ -32,6 +33,9 @@ type Mesh interface {
 	Arms(k Key, epoch uint32, stable, candidate string, shadow bool)
 	// Order replaces what the recorders of a revision are told.
 	Order(k Key, revision string, o wire.Order)
+	// Losses says what is missing of the evidence, and when the gateway last told of
+	// a request.
+	Losses(k Key) mesh.Losses
 }
 
 // Config names what is the same for all endpoints of a controller.
@@ -58,6 +62,7 @@ type platform struct {
 	// routesSeen that the cache has shown it since.
 	routesWritten int64
 	routesSeen    bool
+	routesAt      time.Time // when the present epoch's were first written
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
@@ -113,9 +118,7 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 		}
 		o.Revisions[name] = st
 	}
-	o.InForce.Epoch = p.mesh.InForce(p.key, p.routing.Rollout)
-	overwritten, err := p.overwritten(ctx)
-	o.InForce.Overwritten = overwritten
+	err := p.dataPlane(ctx, &o)
 	return o, err
 }
 
@@ -145,11 +148,21 @@ func (p *platform) Apply(ctx context.Context, a rollout.Action) error {
 	return fmt.Errorf("applying %T: unknown action", a)
 }
 
-// setRouting acts first where the candidate is: its recorders hear at once, then
-// the routes are written.
 func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
+	if p.inPlace(ctx, r) {
+		return nil
+	}
+	return p.putRouting(ctx, r)
+}
+
+// putRouting acts first where the candidate is: its recorders hear at once, then
+// the routes are written.
+func (p *platform) putRouting(ctx context.Context, r rollout.Routing) error {
 	was := p.routing
 	p.routing = r
+	if r.Epoch != was.Epoch || p.routesAt.IsZero() {
+		p.routesAt = p.cfg.Clock()
+	}
 	p.mesh.Arms(p.key, r.Epoch, r.Stable, r.Candidate, r.ShadowBP > 0)
 	p.orderAll(was)
 	if err := p.holdStable(ctx); err != nil {

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/observe/mesh"
 	"github.com/serin-dev/serin/internal/observe/wire"
 	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
@@ -27,7 +28,10 @@ type dataPlane struct {
 	inForce uint32
 	orders  map[string]wire.Order
 	told    []string // in order: "order REVISION", "arms"
+	losses  mesh.Losses
 }
+
+func (d *dataPlane) Losses(Key) mesh.Losses { d.mu.Lock(); defer d.mu.Unlock(); return d.losses }
 
 func (d *dataPlane) InForce(Key, string) uint32 { d.mu.Lock(); defer d.mu.Unlock(); return d.inForce }
 
@@ -67,7 +71,7 @@ func newWorld(t *testing.T, objects ...client.Object) *testWorld {
 		t.Fatal(err)
 	}
 	w := &testWorld{t: t, data: &dataPlane{orders: map[string]wire.Order{}}, now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}
-	w.api = fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.ScoringEndpoint{}, &v1alpha1.ScoringRollout{}, &v1alpha1.RolloutAction{}, &appsv1.Deployment{}).Build()
+	w.api = fake.NewClientBuilder().WithReturnManagedFields().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.ScoringEndpoint{}, &v1alpha1.ScoringRollout{}, &v1alpha1.RolloutAction{}, &appsv1.Deployment{}).Build()
 	cfg := Config{RecorderImage: "registry.example/serin@sha256:cc", ControllerURL: "http://serin-recorder.serin-system:9002", Logger: slog.New(slog.DiscardHandler), Clock: func() time.Time { return w.now }}
 	w.platform = newPlatform(testKey, cfg, w.api, w.data)
 	w.set(testOwner, w.document(testDocument))

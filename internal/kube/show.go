@@ -67,11 +67,7 @@ func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 	}
 	rec := x.engine.Record()
 	if a := rec.State.Attempt; a != nil && a.Outcome == "" {
-		digest := ""
-		if st.Rollout != nil {
-			digest = st.Rollout.Evidence.Digest
-		}
-		return x.record.showRollout(ctx, &e, a, digest)
+		return x.record.showRollout(ctx, &e, rec, st, x.generation.Load())
 	}
 	return nil
 }
@@ -103,11 +99,9 @@ func fill(s *v1alpha1.ScoringEndpointStatus, st engine.Status, generation int64)
 		s.Replicas = int32(st.Stable.ReadyReplicas)
 	}
 	if r := st.Rollout; r != nil {
-		s.Rollout, s.Step, s.Reason, s.Message = r.ID, r.StepName, r.Decision.Reason, r.Decision.Message
+		s.Rollout, s.Step, s.Reason, s.Message = r.ID, cut(r.StepName, mostStep), cut(r.Decision.Reason, mostReason), cut(r.Decision.Message, mostMessage)
 	}
-	for _, c := range st.Conditions {
-		meta.SetStatusCondition(&s.Conditions, metav1.Condition{Type: c.Type, Status: metav1.ConditionStatus(c.Status), Reason: reasonWord(c.Reason), Message: c.Message, ObservedGeneration: generation})
-	}
+	setConditions(&s.Conditions, st.Conditions, generation)
 	if raw, err := json.Marshal(st); err == nil {
 		s.View = &runtime.RawExtension{Raw: raw}
 	}
@@ -124,13 +118,13 @@ func revisionView(r *engine.RevisionView) *v1alpha1.RevisionStatus {
 	if r == nil {
 		return nil
 	}
-	return &v1alpha1.RevisionStatus{Name: r.Name, Version: r.Version, Image: r.Image, Ready: r.Ready, ReadyReplicas: int32(r.ReadyReplicas), Restarts: int32(r.Restarts), Failure: r.Failure}
+	return &v1alpha1.RevisionStatus{Name: r.Name, Version: cut(r.Version, mostVersion), Image: cut(r.Image, mostImage), Ready: r.Ready, ReadyReplicas: int32(r.ReadyReplicas), Restarts: int32(r.Restarts), Failure: cut(r.Failure, mostMessage)}
 }
 
 // refuse says in the status why a spec is refused.
 func (c *Controller) refuse(ctx context.Context, e *v1alpha1.ScoringEndpoint, why error) error {
 	before := e.DeepCopy()
-	meta.SetStatusCondition(&e.Status.Conditions, metav1.Condition{Type: "Accepted", Status: metav1.ConditionFalse, Reason: "InvalidDocument", Message: why.Error(), ObservedGeneration: e.Generation})
+	meta.SetStatusCondition(&e.Status.Conditions, metav1.Condition{Type: "Accepted", Status: metav1.ConditionFalse, Reason: "InvalidDocument", Message: cut(why.Error(), mostMessage), ObservedGeneration: e.Generation})
 	if jsonEqual(&before.Status, &e.Status) {
 		return nil
 	}

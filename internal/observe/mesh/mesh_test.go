@@ -249,6 +249,8 @@ func TestOrdersArriveAtOnce(t *testing.T) {
 	if o := next(); o.Seq != 2 || !o.HandOver {
 		t.Errorf("second order %+v, want the hand-over", o)
 	}
+	// What was said already is not said again.
+	h.Order(key, "safe-driver-r2", wire.Order{Role: wire.Candidate, Epoch: 6, HandOver: true})
 	// An endpoint that was opened again begins to count anew: its orders count all the same.
 	h.Order(key, "safe-driver-r2", wire.Order{Seq: 1, Role: wire.Stable, Epoch: 7})
 	if o := next(); o.Seq != 3 || o.Role != wire.Stable {

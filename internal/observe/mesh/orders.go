@@ -21,7 +21,7 @@ func newChannel() *channel { return &channel{change: make(chan struct{})} }
 func (c *channel) set(o wire.Order) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed || c.order != nil && c.same(o) {
 		return
 	}
 	c.seq = max(c.seq+1, o.Seq)
@@ -29,6 +29,13 @@ func (c *channel) set(o wire.Order) {
 	c.order = &o
 	close(c.change)
 	c.change = make(chan struct{})
+}
+
+// same reports that this was ordered already: it is said again and again until it is
+// seen in force.
+func (c *channel) same(o wire.Order) bool {
+	o.Seq = c.order.Seq
+	return o == *c.order
 }
 
 func (c *channel) close() {
