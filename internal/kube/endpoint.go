@@ -26,9 +26,8 @@ type Hub interface {
 	Watch(k Key, c observe.Contract) (*observe.Source, error)
 	// Forget ends it.
 	Forget(k Key)
-	// Counts and Losses are what metrics show; those of no endpoint are of all.
+	// Counts, and the Losses of Mesh, are what metrics show; those of no endpoint are of all.
 	Counts(k Key) mesh.Counts
-	Losses(k Key) mesh.Losses
 }
 
 const (

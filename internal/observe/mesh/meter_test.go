@@ -18,21 +18,21 @@ const (
 	weighted = "serin/abtesting/safe-driver/weighted"
 )
 
-// counts plays a gateway and recorders that count the same requests.
-type counts struct {
+// tellers plays a gateway and recorders that count the same requests.
+type tellers struct {
 	t   *testing.T
 	hub *Hub
 	now *time.Time
 	who map[string]*wire.Batch // recorders, by pod
 }
 
-func newCounts(t *testing.T) *counts {
+func newTellers(t *testing.T) *tellers {
 	h, _, now := testHub(t)
-	return &counts{t: t, hub: h, now: now, who: map[string]*wire.Batch{}}
+	return &tellers{t: t, hub: h, now: now, who: map[string]*wire.Batch{}}
 }
 
 // recorder returns what pod's recorder has to tell.
-func (c *counts) recorder(pod, revision string) *wire.Batch {
+func (c *tellers) recorder(pod, revision string) *wire.Batch {
 	if c.who[pod] == nil {
 		c.who[pod] = &wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: revision, Pod: pod, Boot: "1", Served: map[uint32]uint64{}}
 	}
@@ -40,7 +40,7 @@ func (c *counts) recorder(pod, revision string) *wire.Batch {
 }
 
 // tell sends a batch, as it is now.
-func (c *counts) tell(b *wire.Batch) {
+func (c *tellers) tell(b *wire.Batch) {
 	c.t.Helper()
 	b.Seq++
 	copied := *b
@@ -50,14 +50,14 @@ func (c *counts) tell(b *wire.Batch) {
 	}
 }
 
-func (c *counts) log(n int, stamp string, status uint32, change ...func(*data.HTTPAccessLogEntry)) {
+func (c *tellers) log(n int, stamp string, status uint32, change ...func(*data.HTTPAccessLogEntry)) {
 	for range n {
 		c.hub.Log(entry(weighted, stamp, status, change...))
 	}
 }
 
 // seconds lets time pass; the engine looks once a second.
-func (c *counts) seconds(n int, each func()) {
+func (c *tellers) seconds(n int, each func()) {
 	for range n {
 		each()
 		c.hub.Losses(key)
@@ -67,7 +67,7 @@ func (c *counts) seconds(n int, each func()) {
 
 // candidate is a second in which the candidate serves some requests, of which the log
 // has some.
-func (c *counts) candidate(served, logged int) func() {
+func (c *tellers) candidate(served, logged int) func() {
 	return func() {
 		b := c.recorder("b", r2)
 		b.Served[5] += uint64(served)
@@ -76,7 +76,7 @@ func (c *counts) candidate(served, logged int) func() {
 	}
 }
 
-func (c *counts) losses(want ...Loss) {
+func (c *tellers) losses(want ...Loss) {
 	c.t.Helper()
 	if diff := cmp.Diff(want, c.hub.Losses(key).Revisions); diff != "" {
 		c.t.Errorf("losses (-want +got):\n%s", diff)
@@ -86,7 +86,7 @@ func (c *counts) losses(want ...Loss) {
 // TestALogThatLosesEntriesIsSeenAndForgotten: the gap is held as long as it is in the
 // last minutes.
 func TestALogThatLosesEntriesIsSeenAndForgotten(t *testing.T) {
-	c := newCounts(t)
+	c := newTellers(t)
 	c.seconds(20, c.candidate(10, 10))
 	c.losses()
 	c.seconds(60, c.candidate(10, 7))
@@ -99,7 +99,7 @@ func TestALogThatLosesEntriesIsSeenAndForgotten(t *testing.T) {
 }
 
 func TestALogThatSaysNothingIsSeen(t *testing.T) {
-	c := newCounts(t)
+	c := newTellers(t)
 	c.seconds(50, c.candidate(10, 0))
 	c.losses() // a gateway may take its time to find a new controller
 	c.seconds(30, c.candidate(10, 0))
@@ -110,7 +110,7 @@ func TestALogThatSaysNothingIsSeen(t *testing.T) {
 }
 
 func TestRecordersThatSayNothingAreSeen(t *testing.T) {
-	c := newCounts(t)
+	c := newTellers(t)
 	log := func() { c.log(10, "safe-driver-2.5."+r2, 200) }
 	c.seconds(40, log)
 	got := c.hub.Losses(key).Revisions
@@ -127,22 +127,22 @@ func TestRecordersThatSayNothingAreSeen(t *testing.T) {
 // TestNoFalseLosses: what only looks like a loss.
 func TestNoFalseLosses(t *testing.T) {
 	candidate, stable := "safe-driver-2.5."+r2, "safe-driver-2.5."+r1
-	for name, play := range map[string]func(c *counts){
-		"a burst whose log is still under way": func(c *counts) {
+	for name, play := range map[string]func(c *tellers){
+		"a burst whose log is still under way": func(c *tellers) {
 			c.seconds(20, c.candidate(1, 1))
 			c.candidate(5000, 0)()
 		},
-		"a burst whose batch is still under way": func(c *counts) {
+		"a burst whose batch is still under way": func(c *tellers) {
 			c.seconds(20, c.candidate(1, 1))
 			c.candidate(0, 5000)()
 		},
-		"a burst at the beginning of the window": func(c *counts) {
+		"a burst at the beginning of the window": func(c *tellers) {
 			c.seconds(5, c.candidate(1, 1))
 			c.seconds(1, c.candidate(0, 500)) // the first sample is taken here
 			c.seconds(1, c.candidate(500, 0))
 			c.seconds(20, c.candidate(1, 1))
 		},
-		"requests that reached nobody": func(c *counts) {
+		"requests that reached nobody": func(c *tellers) {
 			c.seconds(20, func() {
 				c.candidate(10, 10)()
 				c.log(10, candidate, 503)
@@ -152,10 +152,10 @@ func TestNoFalseLosses(t *testing.T) {
 				})
 			})
 		},
-		"refused by the gateway itself": func(c *counts) {
+		"refused by the gateway itself": func(c *tellers) {
 			c.seconds(20, func() { c.candidate(10, 10)(); c.log(10, candidate, 413) })
 		},
-		"answered by stable": func(c *counts) {
+		"answered by stable": func(c *tellers) {
 			c.seconds(20, func() {
 				c.candidate(10, 10)()
 				for _, how := range []string{"stable", "unready", "handed-over"} {
@@ -163,20 +163,20 @@ func TestNoFalseLosses(t *testing.T) {
 				}
 			})
 		},
-		"tried again by the gateway": func(c *counts) {
+		"tried again by the gateway": func(c *tellers) {
 			c.seconds(20, func() {
 				c.candidate(20, 0)()
 				c.log(10, candidate, 200, func(e *data.HTTPAccessLogEntry) { e.CommonProperties.UpstreamRequestAttemptCount = 2 })
 			})
 		},
-		"by header and by cookie": func(c *counts) {
+		"by header and by cookie": func(c *tellers) {
 			c.seconds(20, func() {
 				c.candidate(1, 1)()
 				c.log(20, "safe-driver-2.direct."+r2, 200)
 				c.log(20, "safe-driver-2.sticky."+r2, 200)
 			})
 		},
-		"copies": func(c *counts) { // the log and the recorders count none
+		"copies": func(c *tellers) { // the log and the recorders count none
 			c.seconds(20, func() {
 				c.log(10, "safe-driver-2.4."+r1, 200)
 				a, b := c.recorder("a", r1), c.recorder("b", r2)
@@ -186,21 +186,21 @@ func TestNoFalseLosses(t *testing.T) {
 				c.tell(b)
 			})
 		},
-		"an epoch that this hub does not know": func(c *counts) { // routed before it was the leader
+		"an epoch that this hub does not know": func(c *tellers) { // routed before it was the leader
 			c.seconds(20, func() {
 				b := c.recorder("b", r2)
 				b.Served[3] += 50
 				c.candidate(1, 1)()
 			})
 		},
-		"recorders that start anew": func(c *counts) {
+		"recorders that start anew": func(c *tellers) {
 			c.seconds(20, c.candidate(10, 10))
 			c.log(3, candidate, 200) // of a batch that was never sent
 			b := c.recorder("b", r2)
 			b.Boot, b.Seq, b.Served = "2", 0, map[uint32]uint64{}
 			c.seconds(20, c.candidate(10, 10))
 		},
-		"another pod": func(c *counts) {
+		"another pod": func(c *tellers) {
 			c.seconds(10, c.candidate(10, 10))
 			c.seconds(10, func() {
 				c.candidate(5, 10)()
@@ -209,7 +209,7 @@ func TestNoFalseLosses(t *testing.T) {
 				c.tell(b)
 			})
 		},
-		"stable beside it": func(c *counts) {
+		"stable beside it": func(c *tellers) {
 			c.seconds(20, func() {
 				c.candidate(1, 1)()
 				a := c.recorder("a", r1)
@@ -220,7 +220,7 @@ func TestNoFalseLosses(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCounts(t)
+			c := newTellers(t)
 			play(c)
 			for _, l := range c.hub.Losses(key).Revisions {
 				if name != "recorders that start anew" || 20*l.Missing > l.Of {
@@ -236,9 +236,9 @@ func TestNoFalseLosses(t *testing.T) {
 func TestFailoverIsNoLoss(t *testing.T) {
 	for name, gatewayFirst := range map[string]bool{"recorders first": false, "gateway first": true} {
 		t.Run(name, func(t *testing.T) {
-			old := newCounts(t)
+			old := newTellers(t)
 			old.seconds(20, old.candidate(10, 10))
-			c := newCounts(t)
+			c := newTellers(t)
 			c.who = old.who
 			b := c.recorder("b", r2)
 			stale := *b // made while the old leader lived, sent until somebody takes it
@@ -265,14 +265,14 @@ func TestFailoverIsNoLoss(t *testing.T) {
 }
 
 // candidateUnheard is a second in which only the gateway tells.
-func (c *counts) candidateUnheard(n int) func() {
+func (c *tellers) candidateUnheard(n int) func() {
 	return func() { c.log(n, "safe-driver-2.5."+r2, 200) }
 }
 
 // TestDroppedAnswersAreChargedOnce also when the batch that tells of them has no
 // frames, or speaks of no epoch yet.
 func TestDroppedAnswersAreChargedOnce(t *testing.T) {
-	c := newCounts(t)
+	c := newTellers(t)
 	source := c.hub.endpoint(key).source
 	dropped := func() uint64 { return epochOf(t, source, 5).Arms[judge.Candidate].Dropped }
 	b := c.recorder("b", r2)
@@ -300,7 +300,7 @@ func TestDroppedAnswersAreChargedOnce(t *testing.T) {
 }
 
 func TestWhatTheHubRemembersIsBounded(t *testing.T) {
-	c := newCounts(t)
+	c := newTellers(t)
 	for i := range uint32(mostArms + 50) {
 		revision := fmt.Sprintf("safe-driver-r%d", i+10)
 		c.hub.Arms(key, i+10, r1, revision, false)
