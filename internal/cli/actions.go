@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ type actionOptions struct {
 	onBehalfOf string
 	evidence   string
 	dryRun     bool
+	ifRunning  bool
 }
 
 type actionVerb struct {
@@ -59,6 +61,9 @@ func newAction(v actionVerb, stdio IO) *cobra.Command {
 	c.Flags().StringVar(&o.reason, "reason", "", "why, for the audit")
 	c.Flags().StringVar(&o.onBehalfOf, "on-behalf-of", "", "the person for whom a pipeline acts, for the audit")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be asked, and ask nothing")
+	if v.action == "Abort" {
+		c.Flags().BoolVar(&o.ifRunning, "if-running", false, "with --rollout: do nothing, with exit code 0, when that rollout has ended or is not the present one")
+	}
 	if v.step {
 		c.Flags().StringVar(&o.step, "step", "", "name of the step to enter (default: the next one)")
 		c.Flags().StringVar(&o.evidence, "evidence", "", "digest of the evidence that you saw, from serin status or wait (default: the present one)")
@@ -70,6 +75,9 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 	asJSON, err := o.out.json()
 	if err != nil {
 		return err
+	}
+	if o.ifRunning && o.rollout == "" {
+		return usageError("--if-running: say which rollout is meant with --rollout ID")
 	}
 	cl, err := o.conn.open()
 	if err != nil {
@@ -89,11 +97,15 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 	if st.Rollout == nil && action == "Approve" {
 		return exit{ExitForbidden, fmt.Errorf("no rollout has run on %q, so there is nothing to approve; serin apply -f FILE starts one", st.Endpoint)}
 	}
-	return ask(ctx, cl, req, asJSON, stdio)
+	return ask(ctx, cl, req, o.ifRunning, asJSON, stdio)
 }
 
-// ask sends an action; one that is refused is printed and ends with exit code 6.
-func ask(ctx context.Context, cl api, req engine.ActionRequest, asJSON bool, stdio IO) error {
+// overReasons are refusals that say: that rollout does not run.
+var overReasons = []string{string(rollout.NothingRuns), string(rollout.WrongRollout)}
+
+// ask sends an action; one that is refused is printed and ends with exit code 6,
+// but where it may be over already and is.
+func ask(ctx context.Context, cl api, req engine.ActionRequest, mayBeOver, asJSON bool, stdio IO) error {
 	result, err := cl.Act(ctx, req)
 	if err != nil {
 		return err
@@ -104,6 +116,8 @@ func ask(ctx context.Context, cl api, req engine.ActionRequest, asJSON bool, std
 		}
 	}
 	switch {
+	case !result.Accepted && mayBeOver && slices.Contains(overReasons, result.Reason):
+		fmt.Fprintf(stdio.Err, "nothing to do: %s\n", result.Message)
 	case !result.Accepted:
 		return exit{ExitForbidden, fmt.Errorf("refused (%s): %s", result.Reason, result.Message)}
 	case !asJSON:

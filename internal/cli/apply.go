@@ -46,6 +46,8 @@ type applyOptions struct {
 	file   string
 	dryRun bool
 	force  bool
+	set    scorerFields
+	gates  []string
 }
 
 func newApply(stdio IO) *cobra.Command {
@@ -53,12 +55,15 @@ func newApply(stdio IO) *cobra.Command {
 	c := &cobra.Command{
 		Use: "apply", Short: "Apply a document: a new version starts a rollout", Args: cobra.NoArgs,
 		Long: `Apply a document to the running endpoint. Only a change of spec.scorer starts a rollout; other changes hold
-from the next rollout on, or at once where that is safe. A refused document changes nothing. -o name prints the id
-of the rollout that tries the version, and nothing where it is in production already. A version that is not tried,
-because it failed before or because no controller takes the document, ends with exit code 4.
+from the next rollout on, or at once where that is safe. A refused document changes nothing.
+
+A pipeline fills in the image it built with --image and --version, and with --gates makes sure that no step is entered
+without it. -o name prints the id of the rollout that tries the version, or that brought it into production if it was
+the last; nothing where neither is so. A version that is not tried, because it failed before or because no controller
+takes the document, ends with exit code 4.
 
 ` + exitTable,
-		Example: "  serin apply -f endpoint-v2.yaml --dry-run\n  serin apply -f endpoint-v2.yaml && serin wait\n  rollout=$(serin apply -o name -f endpoint-v2.yaml)",
+		Example: "  serin apply -f endpoint-v2.yaml --dry-run\n  serin apply -f endpoint-v2.yaml && serin wait\n  rollout=$(serin apply -o name -f endpoint-v2.yaml)\n  serin apply -f endpoint.yaml --image registry.example/safe-driver@sha256:… --version 20261125.3 --gates shadow,10%,100%",
 		RunE:    func(c *cobra.Command, _ []string) error { return runApply(c.Context(), o, stdio) },
 	}
 	o.conn.addTo(c, stdio)
@@ -66,6 +71,9 @@ because it failed before or because no controller takes the document, ends with 
 	c.Flags().StringVarP(&o.file, "file", "f", "", "the document; - for stdin")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would change, and change nothing")
 	c.Flags().BoolVar(&o.force, "force-conflicts", false, "cluster: take over fields that somebody else wrote")
+	c.Flags().StringVar(&o.set.image, "image", "", "`REFERENCE` by digest that takes the place of spec.scorer.image")
+	c.Flags().StringVar(&o.set.version, "version", "", "`TEXT` that takes the place of spec.scorer.version")
+	c.Flags().StringSliceVar(&o.gates, "gates", nil, "refuse unless the plan has just these `STEPS`, in this order, and every one asks for approval")
 	return c
 }
 
@@ -75,6 +83,9 @@ func runApply(ctx context.Context, o applyOptions, stdio IO) error {
 	}
 	text, err := readDocument(o.file, stdio.In)
 	if err != nil {
+		return err
+	}
+	if text, err = o.set.into(text); err != nil {
 		return err
 	}
 	if _, _, err := spec.Load(text); err != nil {
@@ -88,7 +99,7 @@ func runApply(ctx context.Context, o applyOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	result, err := cl.Apply(ctx, abs, o.dryRun, o.force)
+	result, err := o.apply(ctx, cl, abs)
 	if err != nil {
 		return err
 	}
@@ -113,6 +124,21 @@ func (o applyOptions) print(stdio IO, r engine.ApplyResult) error {
 		fmt.Fprintln(stdio.Out, r.Rollout)
 	}
 	return nil
+}
+
+// apply asks first what the document would come to where gates are wanted, then
+// applies it.
+func (o applyOptions) apply(ctx context.Context, cl api, text []byte) (engine.ApplyResult, error) {
+	if len(o.gates) > 0 {
+		would, err := cl.Apply(ctx, text, true, o.force)
+		if err != nil {
+			return would, err
+		}
+		if err := gated(would.Steps, o.gates); err != nil {
+			return would, exit{ExitUsage, fmt.Errorf("%s is refused, nothing was changed: %w", o.file, err)}
+		}
+	}
+	return cl.Apply(ctx, text, o.dryRun, o.force)
 }
 
 func printApply(stdio IO, r engine.ApplyResult, asJSON bool) error {

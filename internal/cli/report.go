@@ -72,10 +72,13 @@ func (o reportOptions) write(r report.Report) string {
 	case !o.gate:
 		return r.Markdown()
 	case o.out.format == "markdown":
-		return "```text\n" + r.Screen() + "```\n"
+		return fenced(r)
 	}
 	return r.Screen()
 }
+
+// fenced is the screen of an approver in a page of Markdown.
+func fenced(r report.Report) string { return "```text\n" + r.Screen() + "```\n" }
 
 // reportOf reports on a rollout; without an id on the running or last one.
 func reportOf(ctx context.Context, cl api, id, flags string) (report.Report, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/report"
 )
 
 type statusOptions struct {
@@ -22,16 +23,20 @@ func newStatus(stdio IO) *cobra.Command {
 	var o statusOptions
 	c := &cobra.Command{
 		Use: "status", Short: "Show the endpoint, its weights, its rollout and why", Args: cobra.NoArgs,
-		Long: "Show the endpoint as a tree: weights as planned and in force, the rollout's steps, evidence, and one line\nfor each metric with value, bound and n. --watch keeps it on the screen.\n\n" + exitTable,
+		Long: "Show the endpoint as a tree: weights as planned and in force, the rollout's steps, evidence, and one line\nfor each metric with value, bound and n. --watch keeps it on the screen. -o markdown is what an\napprover has to see, for a pipeline's summary: the screen of serin report --gate.\n\n" + exitTable,
 		RunE: func(c *cobra.Command, _ []string) error { return runStatus(c.Context(), o, stdio) },
 	}
 	o.conn.addTo(c, stdio)
-	o.out.addTo(c)
+	o.out.addTo(c, "markdown")
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "follow changes until interrupted; with -o json one object per line")
 	return c
 }
 
 func runStatus(ctx context.Context, o statusOptions, stdio IO) error {
+	asMarkdown := o.out.format == "markdown"
+	if asMarkdown && o.watch {
+		return usageError("-o markdown is written once: leave out --watch")
+	}
 	asJSON, err := o.out.json()
 	if err != nil {
 		return err
@@ -47,11 +52,25 @@ func runStatus(ctx context.Context, o statusOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
-	if asJSON {
+	switch {
+	case asJSON:
 		return printJSON(stdio.Out, st)
+	case asMarkdown:
+		fmt.Fprint(stdio.Out, statusMarkdown(st, o.conn.words()))
+	default:
+		tree(stdio.Out, st, paintFor(stdio.Out))
 	}
-	tree(stdio.Out, st, paintFor(stdio.Out))
 	return nil
+}
+
+// statusMarkdown is the screen of an approver for a pipeline's summary.
+func statusMarkdown(st engine.Status, flags string) string {
+	if st.Rollout == nil {
+		return fmt.Sprintf("No rollout has run on `%s`.\n", st.Endpoint)
+	}
+	f := factsOf(st, *st.Rollout, nil)
+	f.Flags = flags
+	return fenced(report.Build(f))
 }
 
 // watchStatus keeps the status on a screen until interrupted; elsewhere it writes

@@ -155,8 +155,11 @@ type ApplyResult struct {
 	NewVersion bool     `json:"newVersion"`
 	Notes      []string `json:"notes"` // fields not used here, and the like
 	Message    string   `json:"message"`
-	// Rollout is the one that tries the document's version: empty where none does,
-	// and in a dry run.
+	// Version that the document asks for, and Steps, the plan of a rollout that tries it.
+	Version string     `json:"version,omitempty"`
+	Steps   []StepView `json:"steps,omitempty"`
+	// Rollout is the one that tries the document's version, or that brought it into
+	// production if it is the last; empty in a dry run.
 	Rollout string `json:"rollout,omitempty"`
 	// Held is why a version that the document asks for is not tried.
 	Held string `json:"held,omitempty"`

@@ -9,12 +9,21 @@ import (
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
+// StepsOf are the steps of a plan, none of them entered.
+func StepsOf(p rollout.Plan) []StepView {
+	steps := make([]StepView, len(p.Steps))
+	for i, s := range p.Steps {
+		steps[i] = StepView{Name: s.Name, WeightBP: s.WeightBP, ShadowBP: s.ShadowBP, Approval: s.Approval || p.ApprovalEvery, State: "Waiting"}
+	}
+	return steps
+}
+
 // stepsOf shows the steps of the plan: where the attempt stands, when each was
 // entered, and what the requests routed in it gave.
 func stepsOf(a *rollout.Attempt, ev judge.Evidence) []StepView {
-	var all []StepView
-	for i, p := range a.Plan.Steps {
-		s := StepView{Name: p.Name, WeightBP: p.WeightBP, ShadowBP: p.ShadowBP, Approval: p.Approval || a.Plan.ApprovalEvery, State: "Waiting"}
+	all := StepsOf(a.Plan)
+	for i := range all {
+		s := &all[i]
 		switch {
 		case i < a.Step || a.Outcome == rollout.Promoted:
 			s.State = "Done"
@@ -24,7 +33,6 @@ func stepsOf(a *rollout.Attempt, ev judge.Evidence) []StepView {
 		if s.EnteredAt = enteredAt(a, i); s.EnteredAt != nil {
 			s.Counts = countsOf(a, i, ev)
 		}
-		all = append(all, s)
 	}
 	return all
 }

@@ -65,7 +65,8 @@ func TestTrialOf(t *testing.T) {
 		"began and failed at once":     {rollout.State{Stable: stable, Attempt: attempt("m-2", "d", rollout.Reverted), Blocked: []string{"d"}}, Trial{Rollout: "m-2", Settled: true}},
 		"another has to end first":     {rollout.State{Stable: stable, Attempt: attempt("m-1", "x", rollout.Running)}, Trial{}},
 		"back to production meanwhile": {rollout.State{Stable: &rollout.Revision{Digest: "d"}, Attempt: attempt("m-1", "x", rollout.Running)}, Trial{}},
-		"in production":                {rollout.State{Stable: &rollout.Revision{Digest: "d"}, Attempt: attempt("m-1", "d", rollout.Promoted)}, Trial{Settled: true}},
+		"in production":                {rollout.State{Stable: &rollout.Revision{Digest: "d"}, Attempt: attempt("m-1", "x", rollout.Aborted)}, Trial{Settled: true}},
+		"brought there by the last":    {rollout.State{Stable: &rollout.Revision{Digest: "d"}, Attempt: attempt("m-1", "d", rollout.Promoted)}, Trial{Rollout: "m-1", Settled: true}},
 		"the first, ready at once":     {rollout.State{Stable: &rollout.Revision{Digest: "d"}, Attempt: attempt("m-2", "d", rollout.Promoted)}, Trial{Rollout: "m-2", Settled: true}},
 	} {
 		if d := cmp.Diff(c.want, TrialOf(c.state, "d", "m-1")); d != "" {

@@ -16,12 +16,13 @@ type Trial struct {
 }
 
 // TrialOf says what becomes of a version. last is the rollout that was the latest
-// before the document was applied: one of another name began because of it.
+// before the document was applied: one of another name began because of it. A
+// pipeline that asks again for what it brought into production gets the same answer.
 func TrialOf(s rollout.State, digest, last string) Trial {
 	a := s.Attempt
 	runs := a != nil && a.Outcome == rollout.Running
 	switch {
-	case a != nil && a.To.Digest == digest && (runs || a.ID != last):
+	case a != nil && a.To.Digest == digest && (runs || a.Outcome == rollout.Promoted || a.ID != last):
 		return Trial{Rollout: a.ID, Settled: true}
 	case runs: // ends first
 		return Trial{}

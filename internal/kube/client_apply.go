@@ -118,6 +118,7 @@ func compare(before, after *v1alpha1.ScoringEndpoint) (engine.ApplyResult, strin
 	if err != nil {
 		return result, "", fail(ErrInvalid, "with what others wrote the endpoint is no valid document: %v", err)
 	}
+	result.Version, result.Steps = to.Version, engine.StepsOf(to.Plan)
 	if before == nil {
 		result.NewVersion = true
 		result.Message = fmt.Sprintf("endpoint %s is new in namespace %s; version %s is its first", after.Name, after.Namespace, to.Version)

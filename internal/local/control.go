@@ -61,7 +61,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 
 // compare says what a document would change.
 func (e *Endpoint) compare(doc *spec.Document, r spec.Resolved, notes []string) engine.ApplyResult {
-	result := engine.ApplyResult{Endpoint: e.name, Notes: notes, Changes: []engine.Change{}}
+	result := engine.ApplyResult{Endpoint: e.name, Notes: notes, Changes: []engine.Change{}, Version: r.Version, Steps: engine.StepsOf(r.Plan)}
 	for _, c := range spec.Diff(e.document, doc) {
 		result.Changes = append(result.Changes, engine.Change{Path: c.Path, Old: c.Old, New: c.New, NewVersion: c.NewVersion})
 	}
