@@ -2,13 +2,16 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/report"
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
@@ -23,6 +26,7 @@ type actionOptions struct {
 	evidence   string
 	dryRun     bool
 	ifRunning  bool
+	timeout    time.Duration
 }
 
 type actionVerb struct {
@@ -61,6 +65,7 @@ func newAction(v actionVerb, stdio IO) *cobra.Command {
 	c.Flags().StringVar(&o.reason, "reason", "", "why, for the audit")
 	c.Flags().StringVar(&o.onBehalfOf, "on-behalf-of", "", "the person for whom a pipeline acts, for the audit")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would be asked, and ask nothing")
+	c.Flags().DurationVar(&o.timeout, "timeout", 0, "ask again for this long while the API gives no answer, as during a restart; it is done once all the same")
 	if v.action == "Abort" {
 		c.Flags().BoolVar(&o.ifRunning, "if-running", false, "with --rollout: do nothing, with exit code 0, when that rollout has ended or is not the present one")
 	}
@@ -79,34 +84,41 @@ func runAction(ctx context.Context, action string, o actionOptions, stdio IO) er
 	if o.ifRunning && o.rollout == "" {
 		return usageError("--if-running: say which rollout is meant with --rollout ID")
 	}
-	cl, err := o.conn.open()
-	if err != nil {
-		return err
+	cl, st, err := reach(ctx, o.conn.open, o.timeout, stdio)
+	if o.ifRunning && codeOf(err) == ExitNotFound && !isAway(err) {
+		fmt.Fprintf(stdio.Err, "nothing to do: %s\n", report.Plain(err.Error()))
+		return nil
 	}
-	st, err := cl.Status(ctx)
 	if err != nil {
 		return err
 	}
 	if o.dryRun {
 		return printDryRun(stdio, action, st, asJSON)
 	}
-	req := engine.ActionRequest{Action: action, Rollout: o.rollout, Step: o.step, Reason: o.reason, OnBehalfOf: o.onBehalfOf, EvidenceDigest: o.evidence}
+	req := engine.ActionRequest{ID: newID(), Action: action, Rollout: o.rollout, Step: o.step, Reason: o.reason, OnBehalfOf: o.onBehalfOf, EvidenceDigest: o.evidence}
 	if st.Rollout != nil && req.EvidenceDigest == "" {
 		req.EvidenceDigest = st.Rollout.Evidence.Digest
 	}
 	if st.Rollout == nil && action == "Approve" {
 		return exit{ExitForbidden, fmt.Errorf("no rollout has run on %q, so there is nothing to approve; serin apply -f FILE starts one", st.Endpoint)}
 	}
-	return ask(ctx, cl, req, o.ifRunning, asJSON, stdio)
+	return o.ask(ctx, cl, req, asJSON, stdio)
 }
 
 // overReasons are refusals that say: that rollout does not run.
 var overReasons = []string{string(rollout.NothingRuns), string(rollout.WrongRollout)}
 
+// newID makes an action that is asked for twice one action.
+func newID() string { return strings.ToLower(rand.Text()[:16]) }
+
 // ask sends an action; one that is refused is printed and ends with exit code 6,
 // but where it may be over already and is.
-func ask(ctx context.Context, cl api, req engine.ActionRequest, mayBeOver, asJSON bool, stdio IO) error {
+func (o actionOptions) ask(ctx context.Context, cl api, req engine.ActionRequest, asJSON bool, stdio IO) error {
+	began := time.Now()
 	result, err := cl.Act(ctx, req)
+	for isAway(err) && time.Since(began) < o.timeout && rest(ctx, time.Second) == nil {
+		result, err = cl.Act(ctx, req)
+	}
 	if err != nil {
 		return err
 	}
@@ -116,12 +128,12 @@ func ask(ctx context.Context, cl api, req engine.ActionRequest, mayBeOver, asJSO
 		}
 	}
 	switch {
-	case !result.Accepted && mayBeOver && slices.Contains(overReasons, result.Reason):
-		fmt.Fprintf(stdio.Err, "nothing to do: %s\n", result.Message)
+	case !result.Accepted && o.ifRunning && slices.Contains(overReasons, result.Reason):
+		fmt.Fprintf(stdio.Err, "nothing to do: %s\n", report.Plain(result.Message))
 	case !result.Accepted:
 		return exit{ExitForbidden, fmt.Errorf("refused (%s): %s", result.Reason, result.Message)}
 	case !asJSON:
-		fmt.Fprintln(stdio.Out, result.Message)
+		fmt.Fprintln(stdio.Out, report.Plain(result.Message))
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/serin-dev/serin/internal/report"
 )
 
 // Exit codes: one table for all verbs.
@@ -105,7 +107,7 @@ func explain(w io.Writer, c *cobra.Command, code int, err error) {
 		_ = printJSONLine(w, failureJSON{code, exitWords[code], text})
 		return
 	}
-	fmt.Fprintln(w, "serin: "+text)
+	fmt.Fprintln(w, "serin: "+report.Defuse(text)) // a log of Azure DevOps takes orders
 	var e exit
 	if code == ExitUsage && !errors.As(err, &e) {
 		fmt.Fprintf(w, "Try: %s --help\n", c.CommandPath())

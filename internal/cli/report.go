@@ -142,6 +142,9 @@ func factsOf(st engine.Status, v engine.RolloutView, audit []engine.Entry) repor
 	if v.ToRevision != nil {
 		f.To = *v.ToRevision
 	}
+	if f.From == nil && v.From != "" { // told by a server that is older than this
+		f.From = &rollout.Revision{Version: v.From}
+	}
 	for _, s := range v.Steps {
 		f.Steps = append(f.Steps, stepOf(s))
 	}

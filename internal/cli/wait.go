@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -11,14 +12,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/report"
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
 const (
-	// blipMost is how long `wait` bears an API that gives no answer.
-	blipMost = 5 * time.Minute
-	// sayAgain is how often `wait` says what is missing although nothing changed.
-	sayAgain = time.Minute
+	// blipMost is how long `wait` bears an API that gives no answer, where no --timeout
+	// says how long; firstMost if it never gave one: then the address may be wrong.
+	blipMost  = 5 * time.Minute
+	firstMost = time.Minute
+	// sayAgain is how often `wait` says where it stands although nothing changed.
+	sayAgain = 30 * time.Second
 )
 
 type waitOptions struct {
@@ -33,7 +37,13 @@ func newWait(stdio IO) *cobra.Command {
 	var o waitOptions
 	c := &cobra.Command{
 		Use: "wait", Short: "Wait until the rollout ends, or reaches a step", Args: cobra.NoArgs,
-		Long:    "Wait until the rollout ends, or with --step until it has entered that step, or lacks nothing but the approval to\nenter it. Prints one line for each change, which reads well in a log. Bears an API that is away for up to 5 minutes.\nNever changes anything.\n\n" + exitTable,
+		Long: `Wait until the rollout ends, or with --step until it has entered that step, or lacks nothing but the approval to
+enter it. Prints a line for each change, and else one in 30 s: that reads well in a log. An API that is away, as during a
+restart, is borne until --timeout, or without one for 5 minutes; one that never answered for a minute, with --timeout.
+Never changes anything: when the time is over the rollout goes on as its document says (rollout.maxDuration,
+approvalTimeout, onTimeout).
+
+` + exitTable,
 		Example: "  serin apply -f endpoint-v2.yaml && serin wait --timeout 2h\n  serin wait --step 50% && serin approve --step 50%",
 		RunE:    func(c *cobra.Command, _ []string) error { return runWait(c.Context(), o, stdio) },
 	}
@@ -64,11 +74,7 @@ func runWait(ctx context.Context, o waitOptions, stdio IO) error {
 	if o.timeout < 0 {
 		return usageError("--timeout %s: must not be negative", o.timeout)
 	}
-	cl, err := o.conn.open()
-	if err != nil {
-		return err
-	}
-	st, err := cl.Status(ctx)
+	cl, st, err := reach(ctx, o.conn.open, o.timeout, stdio)
 	if err != nil {
 		return err
 	}
@@ -93,46 +99,106 @@ func runWait(ctx context.Context, o waitOptions, stdio IO) error {
 	return nil
 }
 
+// reach opens the API and asks for the status. With a timeout, one that does not
+// answer yet is asked again for a while.
+func reach(ctx context.Context, open func() (api, error), timeout time.Duration, stdio IO) (api, engine.Status, error) {
+	began, said := time.Now(), false
+	for {
+		cl, err := open()
+		if err == nil {
+			var st engine.Status
+			if st, err = cl.Status(ctx); err == nil {
+				return cl, st, nil
+			}
+		}
+		if !isAway(err) || time.Since(began) >= min(timeout, firstMost) || ctx.Err() != nil {
+			return nil, engine.Status{}, err
+		}
+		if !said {
+			fmt.Fprintf(stdio.Err, "%s  no answer; asking again\n", time.Now().Format(time.TimeOnly))
+			said = true
+		}
+		if rest(ctx, time.Second) != nil {
+			return nil, engine.Status{}, err
+		}
+	}
+}
+
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
 // wait watches until the wait is over.
 func wait(ctx context.Context, cl api, st engine.Status, o waitOptions, stdio IO) (waited, error) {
+	bears := blipMost
 	if o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
+		bears = o.timeout
 	}
-	last, line, said, answered := st, "", time.Now(), time.Now()
+	says := teller{out: stdio.Err}
+	last, answered, silent := st, time.Now(), false
 	for {
 		if last.Rollout == nil || last.Rollout.ID != o.rollout {
 			return past(ctx, cl, o.rollout, last)
 		}
-		if now := progress(last); now != line || time.Since(said) >= sayAgain {
-			fmt.Fprintf(stdio.Err, "%s  %s%s\n", time.Now().Format(time.TimeOnly), now, missing(last))
-			line, said = now, time.Now()
+		if !silent {
+			says.tell(progress(last), missing(last))
 		}
 		if w, over, err := result(last, o); over || err != nil {
 			return w, err
 		}
 		next, err := cl.Next(ctx)
+		silent = err != nil
 		switch {
 		case err == nil:
 			last, answered = next, time.Now()
 		case ctx.Err() != nil:
-			return timedOut(ctx, last, o)
-		case !isAway(err) || time.Since(answered) > blipMost:
+			return timedOut(ctx, last, answered, o)
+		case !isAway(err) || time.Since(answered) > bears:
 			return waited{}, err
-		case line != "":
-			fmt.Fprintf(stdio.Err, "%s  no answer; asking again\n", time.Now().Format(time.TimeOnly))
-			line = "" // say where we are again afterwards
+		default:
+			says.tell("no answer; asking again", "")
 		}
 	}
 }
 
-func timedOut(ctx context.Context, st engine.Status, o waitOptions) (waited, error) {
+// teller writes the lines of a log: each change at once, and else one now and then.
+type teller struct {
+	out  io.Writer
+	line string
+	at   time.Time
+}
+
+// tell writes a line if it says something new, or nothing was said for a while; what
+// comes after it may change all the time.
+func (t *teller) tell(line, more string) {
+	now := time.Now()
+	if line == t.line && now.Sub(t.at) < sayAgain {
+		return
+	}
+	t.line, t.at = line, now
+	fmt.Fprintf(t.out, "%s  %s\n", now.Format(time.TimeOnly), report.Plain(line+more))
+}
+
+func timedOut(ctx context.Context, st engine.Status, answered time.Time, o waitOptions) (waited, error) {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return waited{}, exit{ExitError, errors.New("interrupted; the rollout goes on")}
 	}
 	w := newWaited(st, "TimedOut", ExitTimeout)
-	w.Message = fmt.Sprintf("%s passed; rollout %s still runs at step %s (%s: %s)%s. Nothing was changed; serin wait goes on waiting", o.timeout, w.Rollout, orNone(w.Step), w.Reason, w.Message, missing(st))
+	verb := "still runs"
+	if silent := time.Since(answered); silent > 2*sayAgain {
+		verb = fmt.Sprintf("has given no answer for %s, and when it did was", ago(silent))
+	}
+	w.Message = fmt.Sprintf("%s passed; rollout %s %s at step %s (%s: %s)%s. Nothing was changed; serin wait goes on waiting", o.timeout, w.Rollout, verb, orNone(w.Step), w.Reason, w.Message, missing(st))
 	return w, nil
 }
 

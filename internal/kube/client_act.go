@@ -6,6 +6,7 @@ import (
 	"time"
 
 	authentication "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,12 +40,32 @@ func (c *Client) Act(ctx context.Context, a engine.ActionRequest) (engine.Action
 		Endpoint: e.Name, Rollout: a.Rollout, RolloutUID: string(uid), Action: a.Action, Step: a.Step, By: by, OnBehalfOf: a.OnBehalfOf, Reason: a.Reason, EvidenceDigest: a.EvidenceDigest,
 	}}
 	o.Namespace, o.GenerateName = c.namespace, e.Name+"-"
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := c.api.Create(call, o, client.FieldOwner(ClientManager)); err != nil {
+	if a.ID != "" {
+		o.Name = o.GenerateName + a.ID
+	}
+	if err := c.createOnce(ctx, o); err != nil {
 		return none, explained(fmt.Sprintf("asking for %s", a.Action), err)
 	}
 	return c.answered(ctx, o)
+}
+
+// createOnce creates an action, or reads it if an earlier try, whose answer was lost,
+// has made it.
+func (c *Client) createOnce(ctx context.Context, o *v1alpha1.RolloutAction) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := c.api.Create(ctx, o, client.FieldOwner(ClientManager))
+	if !apierrors.IsAlreadyExists(err) || o.Name == "" {
+		return err
+	}
+	wanted := o.Spec
+	if err := c.api.Get(ctx, client.ObjectKeyFromObject(o), o); err != nil {
+		return err
+	}
+	if wanted.By != o.Spec.By || wanted.Action != o.Spec.Action {
+		return fail(ErrConflict, "the action %s was asked for by somebody else", o.Name)
+	}
+	return nil
 }
 
 // whoAmI is the name under which the API server knows the user.

@@ -198,6 +198,25 @@ func TestClientActs(t *testing.T) {
 	}
 }
 
+// TestClientAsksOnce: an action whose answer was lost is not asked for a second time.
+func TestClientAsksOnce(t *testing.T) {
+	var seen v1alpha1.RolloutActionSpec
+	c := testClient(t, answering(t, v1alpha1.RolloutActionStatus{Answered: true, Accepted: true}, &seen), shownEndpoint(t, nil))
+	for range 2 {
+		got, err := c.Act(t.Context(), engine.ActionRequest{ID: "abc", Action: "Pause"})
+		if err != nil || got.ID != "driver-abc" || !got.Accepted {
+			t.Fatalf("answered %+v, %v", got, err)
+		}
+	}
+	var all v1alpha1.RolloutActionList
+	if err := c.api.List(t.Context(), &all); err != nil || len(all.Items) != 1 {
+		t.Errorf("%d actions, %v", len(all.Items), err)
+	}
+	if _, err := c.Act(t.Context(), engine.ActionRequest{ID: "abc", Action: "Abort"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("another action of the same name: %v", err)
+	}
+}
+
 func TestClientActsWithoutAController(t *testing.T) {
 	c := testClient(t, interceptor.Funcs{}, shownEndpoint(t, nil))
 	c.patience = 10 * time.Millisecond

@@ -122,7 +122,7 @@ func (r Report) metricLines(room int) []string {
 	if !r.judged() {
 		return []string{"verdict    nothing is judged"}
 	}
-	text := r.Verdict.Reason + ": " + r.Verdict.Message
+	text := strings.TrimPrefix(r.Verdict.Reason+": "+r.Verdict.Message, ": ")
 	if r.Verdict.Message == r.Decision.Message {
 		text = r.Verdict.Reason + ", as said above"
 	}
