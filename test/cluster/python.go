@@ -23,10 +23,17 @@ const PythonHome = "/opt/python"
 // pythonRecipe changes when what follows makes another image of the same input.
 const pythonRecipe = "1"
 
+// Python says what a PythonLayer holds.
+type Python struct {
+	Requirements string   // file
+	Packages     []string // of Debian, besides Python's own
+	Imports      []string // modules that must be found, with the libraries that they load
+}
+
 // PythonLayer packs what `FROM debian` and `pip install` would give, without Docker: Debian's Python with all that it
 // depends on, more packages of Debian, and the wheels of a requirements file. It answers a compressed archive for
-// Image.Layers. The same packages and requirements are packed once.
-func PythonLayer(ctx context.Context, o Options, requirements string, packages ...string) (string, error) {
+// Image.Layers, in which the imports were tried. The same packages and requirements are packed once.
+func PythonLayer(ctx context.Context, o Options, i Python) (string, error) {
 	dir, err := stateDir(o.Dir)
 	if err != nil {
 		return "", err
@@ -37,7 +44,7 @@ func PythonLayer(ctx context.Context, o Options, requirements string, packages .
 			return "", fmt.Errorf("packing Python needs Debian or its kin: %w", err)
 		}
 	}
-	p := pythonPacker{requirements: requirements, packages: append([]string{"python3-minimal", "libpython3-stdlib"}, packages...)}
+	p := pythonPacker{Python: i, packages: append([]string{"python3-minimal", "libpython3-stdlib"}, i.Packages...)}
 	if p.dir, err = os.MkdirTemp(dir, "python-"); err != nil {
 		return "", err
 	}
@@ -58,14 +65,14 @@ func PythonLayer(ctx context.Context, o Options, requirements string, packages .
 	if err != nil {
 		return "", err
 	}
-	log.since(began, "packed Debian's Python and %s, %d MB compressed", filepath.Base(requirements), info.Size()/1e6)
+	log.since(began, "packed Debian's Python and %s, %d MB compressed", filepath.Base(i.Requirements), info.Size()/1e6)
 	return made, nil
 }
 
 type pythonPacker struct {
-	dir          string // of its own, removed afterwards
-	requirements string
-	packages     []string
+	Python
+	dir      string // of its own, removed afterwards
+	packages []string
 }
 
 // apt asks about a machine on which nothing is installed, so that the answer is all that an image needs.
@@ -93,12 +100,12 @@ func (p pythonPacker) key(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	wheels, err := os.ReadFile(p.requirements)
+	wheels, err := os.ReadFile(p.Requirements)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.New()
-	fmt.Fprintln(sum, pythonRecipe, runtime.GOARCH, string(wheels))
+	fmt.Fprintln(sum, pythonRecipe, runtime.GOARCH, p.Imports, string(wheels))
 	for line := range strings.Lines(list) {
 		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[0], "'") {
 			fmt.Fprintln(sum, f[1])
@@ -151,7 +158,7 @@ func (p pythonPacker) install(ctx context.Context, root string) error {
 	for _, libc := range []string{"manylinux_2_28_", "manylinux_2_17_", "manylinux2014_"} {
 		args = append(args, "--platform", libc+machine)
 	}
-	if _, err := command(ctx, "", "python3", append(args, "--target", home, "-r", p.requirements)...); err != nil {
+	if _, err := command(ctx, "", "python3", append(args, "--target", home, "-r", p.Requirements)...); err != nil {
 		return err
 	}
 	programs, err := filepath.Glob(filepath.Join(home, "bin", "*"))
@@ -170,7 +177,10 @@ func (p pythonPacker) install(ctx context.Context, root string) error {
 		}
 	}
 	// As pip does where it runs in the image. By hash, not by time: the same files give the same archive.
-	_, err = command(ctx, "", "chroot", root, "/usr/bin/python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", PythonHome, "/usr/lib/"+python)
+	if _, err = command(ctx, "", "chroot", root, "/usr/bin/python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", PythonHome, "/usr/lib/"+python); err != nil {
+		return err
+	}
+	_, err = command(ctx, "", "chroot", root, "/usr/bin/python3", "-c", "import sys; sys.path.append('"+PythonHome+"'); import "+strings.Join(p.Imports, ", "))
 	return err
 }
 

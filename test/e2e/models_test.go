@@ -103,7 +103,9 @@ func rate(all []answer) float64 {
 func azureML(t *testing.T, model string) (reference string) {
 	t.Helper()
 	example := filepath.Join(root, "examples", "azureml")
-	layer, err := cluster.PythonLayer(t.Context(), cluster.Options{Log: t.Output()}, filepath.Join(example, "requirements.txt"), "libgomp1")
+	layer, err := cluster.PythonLayer(t.Context(), cluster.Options{Log: t.Output()}, cluster.Python{
+		Requirements: filepath.Join(example, "requirements.txt"), Packages: []string{"libgomp1", "libstdc++6"}, Imports: []string{"lightgbm", "azureml_inference_server_http"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
