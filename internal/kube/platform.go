@@ -63,6 +63,7 @@ type platform struct {
 	routesWritten int64
 	routesSeen    bool
 	routesAt      time.Time // when the present epoch's were first written
+	stablePods    int       // ready, when last looked
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
@@ -119,6 +120,7 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 		o.Revisions[name] = st
 	}
 	err := p.dataPlane(ctx, &o)
+	p.stablePods = o.Revisions[p.routing.Stable].ReadyReplicas
 	return o, err
 }
 
@@ -196,7 +198,7 @@ func (p *platform) orderAll(was rollout.Routing) {
 func (p *platform) order(revision string) wire.Order {
 	r, t := p.routing, p.resolved.Traffic
 	o := wire.Order{
-		Role: wire.None, Rollout: r.Rollout, Epoch: r.Epoch, Fallback: t.Fallback, Shadow: r.ShadowBP > 0,
+		Role: wire.None, Rollout: r.Rollout, Epoch: r.Epoch, Fallback: t.Fallback,
 		CandidateTimeout: t.CandidateTimeout.String(), Timeout: t.Timeout.String(), MaxBodyBytes: t.MaxBodyBytes,
 		Protocol: p.resolved.Contract.Protocol, JSONPath: p.resolved.Contract.JSONPath,
 	}
@@ -206,12 +208,26 @@ func (p *platform) order(revision string) wire.Order {
 	switch revision {
 	case r.Stable:
 		o.Role = wire.Stable
+		p.askTwice(&o)
 	case r.Candidate:
 		o.Role, o.HandOver = wire.Candidate, r.HandOver || r.WeightBP == 0 && r.ShadowBP == 0
 	default:
 		o.HandOver = true // no route should name it: what still arrives was routed before
 	}
 	return o
+}
+
+// askTwice tells stable's recorders how often to ask their scorer again in a shadow step, if agreement is judged. The
+// first of a rollout are divided by the pods that are ready: each sees its part of the requests.
+func (p *platform) askTwice(o *wire.Order) {
+	a := p.resolved.Policy.Agreement
+	if a == nil || p.routing.ShadowBP == 0 {
+		return
+	}
+	o.ShadowBP, o.RepeatBP = p.routing.ShadowBP, a.RepeatBP
+	if pods := max(p.stablePods, 1); a.RepeatBP > 0 && !p.routing.Warmup {
+		o.RepeatFirst = (spec.RepeatFirst + pods - 1) / pods
+	}
 }
 
 func (p *platform) start(ctx context.Context, r rollout.Revision) error {

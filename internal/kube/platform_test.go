@@ -344,3 +344,37 @@ func TestACandidateWhosePodEndsGetsNoWeight(t *testing.T) {
 		}
 	}
 }
+
+// TestStablesRecordersAreToldToAskTwice: while requests are copied and agreement is judged, in the share of one
+// machine; the first of a rollout, which count once the warm-up is over, are divided by stable's pods.
+func TestStablesRecordersAreToldToAskTwice(t *testing.T) {
+	w := newWorld(t)
+	const judged = `  judge: {agreement: {tolerance: "0.01"}}
+`
+	routing := rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Stable: r1.Name, Candidate: r2.Name, ShadowBP: 2500}
+	for name, do := range map[string]struct {
+		judge               string
+		change              func(*rollout.Routing)
+		pods                int32
+		share, twice, first int
+	}{
+		"one pod":        {judged, func(*rollout.Routing) {}, 1, 2500, 100, 100},
+		"three pods":     {judged, func(*rollout.Routing) {}, 3, 2500, 100, 34},
+		"no pod seen":    {judged, func(*rollout.Routing) {}, 0, 2500, 100, 100},
+		"warm-up":        {judged, func(r *rollout.Routing) { r.Warmup = true }, 1, 2500, 100, 0},
+		"weight":         {judged, func(r *rollout.Routing) { r.ShadowBP, r.WeightBP = 0, 1000 }, 1, 0, 0, 0},
+		"nobody asks so": {"", func(*rollout.Routing) {}, 1, 0, 0, 0},
+	} {
+		w.set(testOwner, w.document(testDocument+do.judge))
+		w.stablePods = int(do.pods)
+		next := routing
+		do.change(&next)
+		w.apply(rollout.SetRouting{Routing: next})
+		if o := w.data.orders[r1.Name]; o.ShadowBP != do.share || o.RepeatBP != do.twice || o.RepeatFirst != do.first {
+			t.Errorf("%s: %+v, want share %d, repeats %d, first %d", name, o, do.share, do.twice, do.first)
+		}
+		if o := w.data.orders[r2.Name]; o.RepeatBP != 0 || o.RepeatFirst != 0 {
+			t.Errorf("%s: the candidate is told %+v", name, o)
+		}
+	}
+}

@@ -33,9 +33,6 @@ func resolve(text []byte, base string) (*spec.Document, spec.Resolved, []string,
 		}
 		r = r.WithModelDigest(sum)
 	}
-	if a := r.Policy.Agreement; a != nil {
-		a.RepeatBP = repeatBP
-	}
 	return doc, r, append(report.Lines(), more.Lines()...), nil
 }
 

@@ -10,16 +10,13 @@ import (
 
 	"github.com/serin-dev/serin/internal/proxy"
 	"github.com/serin-dev/serin/internal/rollout"
+	"github.com/serin-dev/serin/internal/spec"
 )
 
 // drainEvery is how often a revision's requests in flight are counted.
 const (
 	drainEvery = 20 * time.Millisecond
 	drainMost  = 30 * time.Second
-	// repeatBP is the share of shadowed requests that stable is asked twice, where
-	// agreement is judged: 1 %, after each of the first repeatFirst that are judged.
-	repeatBP    = 100
-	repeatFirst = 100
 )
 
 // Traffic is what the document says of requests.
@@ -165,7 +162,7 @@ func (p *platform) swap() error {
 		CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,
 	}
 	if t.RepeatBP > 0 && !r.Warmup {
-		table.RepeatFirst = repeatFirst
+		table.RepeatFirst = spec.RepeatFirst
 	}
 	if table.Candidate == nil && (table.WeightBP > 0 || table.ShadowBP > 0) {
 		// These are not the routes that were asked for, so they are not called so:

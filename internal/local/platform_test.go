@@ -11,6 +11,7 @@ import (
 	"github.com/serin-dev/serin/internal/engine/enginetest"
 	"github.com/serin-dev/serin/internal/proxy"
 	"github.com/serin-dev/serin/internal/rollout"
+	"github.com/serin-dev/serin/internal/spec"
 )
 
 // TestPlatform runs the suite of every platform with real processes behind a real
@@ -62,7 +63,7 @@ func TestRepeatsBeginAfterWarmup(t *testing.T) {
 		repeatBP int
 		warmup   bool
 		want     int
-	}{{repeatBP, true, 0}, {repeatBP, false, repeatFirst}, {0, false, 0}} {
+	}{{100, true, 0}, {100, false, spec.RepeatFirst}, {0, false, 0}} {
 		if err := p.setTraffic(Traffic{RepeatBP: c.repeatBP}); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/judge"
 )
 
@@ -59,22 +60,35 @@ func TestKeysOutliveAnEpochOfTheSameWeight(t *testing.T) {
 	}
 }
 
+// TestAgain: a repeat counts the same whether the gateway saw both answers, or a recorder that has read them.
 func TestAgain(t *testing.T) {
-	c := started(Config{Tolerance: .01})
-	c.Again(event(false, 200, `[0.5]`), event(false, 200, `[0.505]`))
-	c.Again(event(false, 200, `[0.5]`), event(false, 200, `[0.6]`))
-	c.Again(event(false, 200, `[0.5]`), event(false, 200, `[0.5,0.5]`))
-	c.Again(event(false, 200, `[0.5]`), event(false, 500, ``))
-	c.Again(event(false, 200, `[0.5]`), event(false, 200, `{"x":1}`))
-	c.Again(event(false, 200, `[NaN]`), event(false, 200, `[NaN]`))
-	c.Again(with(event(false, 0, ``), func(e *Event) { e.ClientGone = true }), event(false, 200, `[1]`))
-	c.Again(with(event(false, 200, `[1]`), func(e *Event) { e.Epoch = 7 }), event(false, 200, `[1]`))
-	ev := only(t, c)
-	want := judge.Pairs{Repeats: 3, RepeatsDisagreed: 2, RepeatsLost: 4}
-	if d := cmp.Diff(want, ev.Shadow, cmp.AllowUnexported(judge.Fixed{})); d != "" {
-		t.Errorf("repeats (-want +got):\n%s", d)
-	}
-	if n := ev.Arms[judge.Stable]; n.Requests != 0 || c.Dropped() != (Drops{Epochs: 1}) {
-		t.Errorf("a repeat is no request: %+v, %+v", n, c.Dropped())
+	for name, tell := range map[string]func(c *Collector, first, second *Event){
+		"on one machine": (*Collector).Again,
+		"in a cluster": func(c *Collector, first, second *Event) {
+			var a, b contract.Answer
+			c.extract(&a, first)
+			c.extract(&b, second)
+			c.Repeated(first, second, &a, &b)
+		},
+	} {
+		c := started(Config{Tolerance: .01})
+		tell(c, event(false, 200, `[0.5]`), event(false, 200, `[0.505]`))
+		tell(c, event(false, 200, `[0.5]`), event(false, 200, `[0.6]`))
+		tell(c, event(false, 200, `[0.5]`), event(false, 200, `[0.5,0.5]`))
+		tell(c, event(false, 200, `[0.5]`), event(false, 500, ``))
+		tell(c, event(false, 200, `[0.5]`), event(false, 404, ``))
+		tell(c, event(false, 503, ``), event(false, 200, `[0.5]`))
+		tell(c, event(false, 200, `[0.5]`), event(false, 200, `{"x":1}`))
+		tell(c, event(false, 200, `[NaN]`), event(false, 200, `[NaN]`))
+		tell(c, with(event(false, 0, ``), func(e *Event) { e.ClientGone = true }), event(false, 200, `[1]`))
+		tell(c, with(event(false, 200, `[1]`), func(e *Event) { e.Epoch = 7 }), event(false, 200, `[1]`))
+		ev := only(t, c)
+		want := judge.Pairs{Repeats: 3, RepeatsDisagreed: 2, RepeatsLost: 6}
+		if d := cmp.Diff(want, ev.Shadow, cmp.AllowUnexported(judge.Fixed{})); d != "" {
+			t.Errorf("%s: repeats (-want +got):\n%s", name, d)
+		}
+		if n := ev.Arms[judge.Stable]; n.Requests != 0 || c.Dropped() != (Drops{Epochs: 1}) {
+			t.Errorf("%s: a repeat is no request: %+v, %+v", name, n, c.Dropped())
+		}
 	}
 }

@@ -118,8 +118,8 @@ func (c *Collector) Again(first, second *Event) {
 		c.strays.Add(1)
 		return
 	}
-	if first.ClientGone || second.ClientGone || noAnswer(first) || noAnswer(second) {
-		ep.loseRepeat()
+	if !answeredTwice(first, second) {
+		ep.loseRepeats(1)
 		return
 	}
 	j := c.jobs.Get().(*job)
@@ -128,14 +128,18 @@ func (c *Collector) Again(first, second *Event) {
 	j.events[1].set(second)
 	if !c.send(j, len(first.Body)+len(second.Body)) {
 		c.again.Add(1)
-		ep.loseRepeat()
+		ep.loseRepeats(1)
 	}
 }
 
-func (ep *epoch) loseRepeat() {
+func answeredTwice(first, second *Event) bool {
+	return !first.ClientGone && !second.ClientGone && !noAnswer(first) && !noAnswer(second)
+}
+
+func (ep *epoch) loseRepeats(n uint64) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	ep.ev.Shadow.RepeatsLost++
+	ep.ev.Shadow.RepeatsLost += n
 }
 
 // repeated counts a repeat whose bodies have been read.

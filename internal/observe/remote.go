@@ -7,7 +7,7 @@ import (
 
 // In a cluster nobody sees all of a request: the gateway's access log knows status
 // and latency, the recorder beside the scorer knows the answer. These methods
-// count each part for itself; together they count what Primary and Pair do.
+// count each part for itself; together they count what Primary, Pair and Again do.
 
 // Counted records a request whose answer, if it is worth a look, is reported by
 // Answered.
@@ -54,4 +54,28 @@ func (c *Collector) Paired(stable, candidate *Event, s, k *contract.Answer) {
 		return
 	}
 	c.compare(&job{ep: ep, kind: pair, events: [2]Event{*stable, *candidate}}, s, k)
+}
+
+// Repeated records that stable answered one request twice; both answers have been read.
+func (c *Collector) Repeated(first, second *Event, a, b *contract.Answer) {
+	ep := (*c.epochs.Load())[first.Epoch]
+	switch {
+	case ep == nil:
+		c.strays.Add(1)
+	case !answeredTwice(first, second):
+		ep.loseRepeats(1)
+	default:
+		c.repeated(ep, a, b)
+	}
+}
+
+// LostRepeats counts second answers that a recorder could not tell of.
+func (c *Collector) LostRepeats(epoch uint32, n uint64) {
+	ep := (*c.epochs.Load())[epoch]
+	if ep == nil {
+		c.strays.Add(n)
+		return
+	}
+	c.again.Add(n)
+	ep.loseRepeats(n)
 }

@@ -334,7 +334,11 @@ func (k *call) record(first *hop, f Failure, fellBack bool, broken Failure, now 
 	if g.cfg.Tap != nil {
 		g.cfg.Tap.Primary(&k.x)
 	}
-	if k.arm == split.Stable && !k.direct && k.route.ShadowBP > 0 {
+	switch {
+	case k.route.ShadowBP == 0:
+	case k.route.Relay != nil:
+		k.repeat()
+	case k.arm == split.Stable && !k.direct:
 		k.shadow()
 	}
 }

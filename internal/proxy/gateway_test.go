@@ -27,7 +27,8 @@ type counter struct {
 	fellBack int
 	spared   int
 	pairs    int
-	again    int
+	again    int      // answered twice, the same
+	twice    int      // answered twice
 	last     Exchange // the last primary one
 	shadow   Exchange // the last shadow
 }
@@ -75,6 +76,7 @@ func (c *counter) Pair(_, shadow *Exchange) {
 
 func (c *counter) Again(primary, repeat *Exchange) {
 	c.note(func() {
+		c.twice++
 		if primary.Revision == "r1" && repeat.Revision == "r1" && string(primary.Body) == string(repeat.Body) {
 			c.again++
 		}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -39,7 +40,6 @@ func TestRelaysTablesAreChecked(t *testing.T) {
 		"must know whom":  {Relay: &Relay{}, Candidate: own, HandOver: true},
 		"must know":       {Relay: &Relay{Unready: true}, Candidate: own},
 		"draws no arms":   {Relay: &Relay{}, Candidate: own, Stable: other, WeightBP: 1},
-		"copies nothing":  {Relay: &Relay{}, Candidate: own, Stable: other, ShadowBP: 1},
 	} {
 		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("table %+v: error %v, want one with %q", bad, err, says)
@@ -144,5 +144,127 @@ func TestTimeIsTheScorersOwn(t *testing.T) {
 	tap.await(t, "the request", func() bool { return tap.primaries() == 1 })
 	if x := tap.last; !x.FellBack || x.Latency <= 0 || x.Latency > whole-late {
 		t.Errorf("%s of %s are held against a scorer whose stead stable took in %s", x.Latency, whole, late)
+	}
+}
+
+// TestScorerBesideARelayIsAskedTwice: what came by weight in the present epoch, and was answered, is asked once more of
+// the scorer beside the relay; the client waits for none of it.
+func TestScorerBesideARelayIsAskedTwice(t *testing.T) {
+	const asked = 5
+	for name, do := range map[string]struct {
+		stamp  string
+		header string
+		table  Table
+		want   int // of asked
+	}{
+		"the first of a rollout": {stamp: "a.5.r2", table: Table{Epoch: 5, ShadowBP: 10000, RepeatFirst: 3}, want: 3},
+		"a share":                {stamp: "a.5.r2", table: Table{Epoch: 5, ShadowBP: 10000, RepeatBP: 10000}, want: asked},
+		"no shadow step":         {stamp: "a.5.r2", table: Table{Epoch: 5, RepeatBP: 10000, RepeatFirst: 9}},
+		"no share":               {stamp: "a.5.r2", table: Table{Epoch: 5, ShadowBP: 10000}},
+		"another epoch":          {stamp: "a.4.r2", table: Table{Epoch: 5, ShadowBP: 10000, RepeatBP: 10000}},
+		"by cookie":              {stamp: "a.sticky.r2", table: Table{ShadowBP: 10000, RepeatBP: 10000}},
+		"by header":              {stamp: "a.direct.r2", table: Table{ShadowBP: 10000, RepeatBP: 10000}},
+		"a copy":                 {stamp: "a.5.r1", table: Table{Epoch: 5, ShadowBP: 10000, RepeatBP: 10000}},
+		"handed over to it":      {stamp: "a.5.r2", header: "pod", table: Table{Epoch: 5, ShadowBP: 10000, RepeatBP: 10000}},
+		"handed over by it":      {stamp: "a.5.r2", table: Table{Epoch: 5, ShadowBP: 10000, RepeatBP: 10000, HandOver: true}},
+		"nobody routed it":       {table: Table{ShadowBP: 10000, RepeatBP: 10000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tap := newCounter()
+			var mu sync.Mutex
+			got := map[string]int{}
+			g, url := relay(t, tap, func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				mu.Lock()
+				defer mu.Unlock()
+				got[r.Header.Get("x-request-id")+" "+r.Header.Get("x-serin-route")+" "+string(body)]++
+			}, func(into *Table) {
+				into.Epoch, into.ShadowBP, into.RepeatBP, into.RepeatFirst, into.HandOver = do.table.Epoch, do.table.ShadowBP, do.table.RepeatBP, do.table.RepeatFirst, do.table.HandOver
+			})
+			for i := range asked {
+				req, _ := http.NewRequest(http.MethodPost, url, strings.NewReader("body"))
+				req.Header.Set("x-request-id", decimal(int64(i)))
+				req.Header.Set("x-serin-route", do.stamp)
+				req.Header.Set("x-serin-handed-by", do.header)
+				if do.header == "" {
+					req.Header.Del("x-serin-handed-by")
+				}
+				resp, err := http.DefaultClient.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Body.Close()
+			}
+			tap.await(t, "all to be told", func() bool { return tap.primaries() == asked && tap.twice == do.want })
+			if err := g.Shutdown(t.Context()); err != nil { // waits for those that nobody expects
+				t.Fatal(err)
+			}
+			if tap.twice != do.want || tap.pairs != 0 || g.Stats().ShadowSent != uint64(do.want) {
+				t.Errorf("%d were answered twice, %d paired, %d sent; want %d, none and %d", tap.twice, tap.pairs, g.Stats().ShadowSent, do.want, do.want)
+			}
+			twice := 0
+			for what, n := range got {
+				if !strings.HasSuffix(what, do.stamp+" body") || n > 2 {
+					t.Errorf("the scorer was asked %q %d times", what, n)
+				}
+				twice += n - 1
+			}
+			if twice != do.want {
+				t.Errorf("the scorer was asked %d requests twice, want %d", twice, do.want)
+			}
+		})
+	}
+}
+
+// TestRepeatsWithoutRoomAreCountedAndMadeUpFor: a scorer that hangs when it is asked again holds up no client, and a
+// rollout's first repeats are not used up by requests that there was no room to repeat.
+func TestRepeatsWithoutRoomAreCountedAndMadeUpFor(t *testing.T) {
+	tap := newCounter()
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	again, release := make(chan struct{}, 10), make(chan struct{})
+	g, url := relay(t, tap, func(_ http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		second := seen[r.Header.Get("x-request-id")]
+		seen[r.Header.Get("x-request-id")] = true
+		mu.Unlock()
+		if second {
+			again <- struct{}{}
+			<-release
+		}
+	}, func(t *Table) { t.Epoch, t.ShadowBP, t.RepeatFirst = 5, 10000, 3 })
+	g.shadows = make(chan struct{}, 1) // room for one at a time
+	for range 20 {
+		relayed(t, url, "a.5.r2", nil)
+	}
+	<-again
+	soon(t, "1 sent and 19 dropped", func() bool { s := g.Stats(); return s.ShadowSent == 1 && s.ShadowDropped == 19 })
+	close(release)
+	for want := uint64(2); want <= 3; want++ {
+		soon(t, "the one before", func() bool { return len(g.shadows) == 0 })
+		relayed(t, url, "a.5.r2", nil)
+		soon(t, "the next", func() bool { return g.Stats().ShadowSent == want })
+	}
+	relayed(t, url, "a.5.r2", nil)
+	if err := g.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if tap.twice != 3 {
+		t.Errorf("%d were answered twice, want the first 3 only", tap.twice)
+	}
+}
+
+// soon waits for a condition that nobody signals.
+func soon(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited for %s", what)
+		case <-tick.C:
+		}
 	}
 }

@@ -10,14 +10,14 @@ import (
 	"github.com/serin-dev/serin/internal/split"
 )
 
-// echo is a copy of a request that stable has answered: the candidate gets it, off the request's path, and sometimes
-// stable once more.
+// echo is what is asked once more of a request that its client has the answer to, off the client's path: the candidate
+// gets a copy, and sometimes who answered is asked again.
 type echo struct {
 	g       *Gateway
 	route   *route
 	primary Exchange
-	copied  []byte // the request for the candidate
-	again   []byte // the request for stable; nil: not asked again
+	copied  []byte // the request for the candidate; nil: it gets none from here
+	again   []byte // the request for who answered; nil: not asked again
 	isHead  bool
 	size    int64
 }
@@ -29,33 +29,79 @@ func (k *call) shadow() {
 	if r.HandOver || k.streamed || split.ByCoin(r.ShadowBP, rand.Uint64()) != split.Candidate {
 		return
 	}
-	size := int64(len(k.held) + len(k.x.Body))
-	if !g.room(size) {
+	e := k.echo()
+	if e == nil {
 		g.stats.dropped.Add(1)
 		return
 	}
-	r.candidate.flight.Add(1)
-	r.stable.flight.Add(1)
-	e := &echo{g: g, route: r, primary: k.x, isHead: k.isHead, size: size}
-	if g.route.Load() != r { // the candidate may be stopped already
-		g.stats.dropped.Add(1)
-		e.done()
-		return
-	}
-	e.primary.Body = slices.Clone(k.x.Body)
 	e.copied = k.request(nil, r.candidate)
-	if k.x.Failure == None && r.repeats() {
+	if k.x.Failure == None && (r.isFirst() || r.repeats()) {
 		e.again = k.request(nil, r.stable)
 	}
 	g.stats.sent.Add(1)
 	g.running.Go(e.run)
 }
 
-// repeats reports whether stable is asked this shadowed request once more: each of the first of a rollout, then a share.
-func (r *route) repeats() bool {
-	first := r.repeated.Load() < int64(r.RepeatFirst) && r.repeated.Add(1) <= int64(r.RepeatFirst)
-	return first || split.ByCoin(r.RepeatBP, rand.Uint64()) == split.Candidate
+// repeat asks the scorer beside a relay once more what a client asked it by weight in the present epoch. The gateway in
+// front sends the copies and draws for which requests; how far a scorer's answers differ by themselves does not depend
+// on whether the candidate got one of them, so this one draws the same share for itself.
+func (k *call) repeat() {
+	r, s, g := k.route, &k.stamp, k.c.g
+	if s.Chosen != ByWeight || s.Epoch != r.Epoch || s.Copy || s.Handed || k.arm != split.Candidate || k.streamed || k.x.Failure != None {
+		return
+	}
+	if g.cfg.Tap == nil || split.ByCoin(r.ShadowBP, rand.Uint64()) != split.Candidate {
+		return
+	}
+	first := r.isFirst()
+	if !first && !r.repeats() {
+		return
+	}
+	e := k.echo()
+	if e == nil {
+		g.stats.dropped.Add(1)
+		if first {
+			r.repeated.Add(-1) // another request will be the one
+		}
+		return
+	}
+	e.again = k.request(nil, r.candidate)
+	g.stats.sent.Add(1)
+	g.running.Go(e.run)
 }
+
+// echo makes one, if there is room and the table still holds; run gives the room back.
+func (k *call) echo() *echo {
+	r, g := k.route, k.c.g
+	size := int64(len(k.held) + len(k.x.Body))
+	if !g.room(size) {
+		return nil
+	}
+	r.occupy(1)
+	e := &echo{g: g, route: r, primary: k.x, isHead: k.isHead, size: size}
+	if g.route.Load() != r { // the candidate may be stopped already
+		e.done()
+		return nil
+	}
+	e.primary.Body = slices.Clone(k.x.Body)
+	return e
+}
+
+// occupy marks both revisions as working, n more.
+func (r *route) occupy(n int64) {
+	r.candidate.flight.Add(n)
+	if r.stable != nil {
+		r.stable.flight.Add(n)
+	}
+}
+
+// isFirst counts the first shadowed requests of a rollout: each of them is asked twice.
+func (r *route) isFirst() bool {
+	return r.repeated.Load() < int64(r.RepeatFirst) && r.repeated.Add(1) <= int64(r.RepeatFirst)
+}
+
+// repeats draws whether a later one is asked twice.
+func (r *route) repeats() bool { return split.ByCoin(r.RepeatBP, rand.Uint64()) == split.Candidate }
 
 // room takes room for a copy of this size, if there is any.
 func (g *Gateway) room(size int64) bool {
@@ -73,24 +119,30 @@ func (g *Gateway) room(size int64) bool {
 }
 
 func (e *echo) done() {
-	e.route.candidate.flight.Add(-1)
-	e.route.stable.flight.Add(-1)
+	e.route.occupy(-1)
 	e.g.shadowed.Add(-e.size)
 	<-e.g.shadows
 }
 
 func (e *echo) run() {
 	defer e.done()
-	x := e.ask(e.route.candidate, e.copied)
-	x.Arm = split.Candidate
-	if e.g.cfg.Tap == nil {
+	tap, r := e.g.cfg.Tap, e.route
+	if e.copied != nil {
+		x := e.ask(r.candidate, e.copied)
+		x.Arm = split.Candidate
+		if tap != nil {
+			tap.Pair(&e.primary, &x)
+		}
+	}
+	if e.again == nil || tap == nil {
 		return
 	}
-	e.g.cfg.Tap.Pair(&e.primary, &x)
-	if e.again != nil {
-		again := e.ask(e.route.stable, e.again)
-		e.g.cfg.Tap.Again(&e.primary, &again)
+	who := r.stable
+	if r.Relay != nil {
+		who = r.candidate
 	}
+	x := e.ask(who, e.again)
+	tap.Again(&e.primary, &x)
 }
 
 // ask sends the copy and reads the whole answer.

@@ -28,7 +28,7 @@ type Sticky struct{ Cookie, Header string }
 type Table struct {
 	Rollout            string // salt of the split, and first part of the stamp
 	Epoch              uint32
-	WeightBP, ShadowBP int
+	WeightBP, ShadowBP int // of a relay, ShadowBP is what the gateway in front copies
 	Stable, Candidate  *Target
 	Header             HeaderRoute
 	Sticky             Sticky
@@ -37,7 +37,8 @@ type Table struct {
 	CandidateTimeout, Timeout time.Duration
 	MaxBodyBytes              int64
 	// RepeatBP is the share of shadowed requests, in basis points, that stable is
-	// asked once more, off the request path: how far its own answers differ.
+	// asked once more, off the request path: how far its own answers differ. A relay
+	// asks the scorer beside it.
 	RepeatBP int
 	// RepeatFirst is the number of a rollout's first shadowed requests that stable is
 	// asked once more whatever RepeatBP says: until then nothing is known of its noise.
@@ -65,8 +66,8 @@ func (t *Table) Validate() error {
 		return errors.New("a relay must stand beside a scorer")
 	case t.Relay != nil && t.Stable == nil && (t.Fallback || t.HandOver || t.Relay.Unready):
 		return errors.New("a relay must know whom it hands requests to")
-	case t.Relay != nil && (t.WeightBP > 0 || t.ShadowBP > 0):
-		return errors.New("a relay draws no arms and copies nothing")
+	case t.Relay != nil && t.WeightBP > 0:
+		return errors.New("a relay draws no arms")
 	case t.Timeout < 0 || t.CandidateTimeout < 0 || t.MaxBodyBytes < 0:
 		return errors.New("time-outs and sizes must not be negative")
 	}

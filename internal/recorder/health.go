@@ -93,6 +93,7 @@ func (r *Recorder) metrics() []byte {
 	r.mu.Lock()
 	seq := r.order.Seq
 	r.mu.Unlock()
+	gateway := r.gateway.Stats()
 	var b []byte
 	for _, m := range []struct {
 		name, kind, help string
@@ -101,6 +102,8 @@ func (r *Recorder) metrics() []byte {
 		{"serin_recorder_frames_waiting", "gauge", "Answers that are not reported yet.", uint64(waiting)},
 		{"serin_recorder_frames_waiting_bytes", "gauge", "Memory that they hold.", uint64(bytes)},
 		{"serin_recorder_frames_dropped_total", "counter", "Answers that there was no room to report.", dropped},
+		{"serin_recorder_repeats_total", "counter", "Requests that the scorer was asked once more, to learn how far its answers differ.", gateway.ShadowSent},
+		{"serin_recorder_repeats_dropped_total", "counter", "Requests that it should have been asked once more, without room for it.", gateway.ShadowDropped},
 		{"serin_recorder_order_seq", "gauge", "Number of the order in force; 0 before the first.", seq},
 		{"serin_recorder_controller_connected", "gauge", "1 while orders are listened to.", one(r.link.connected.Load())},
 		{"serin_recorder_scorer_ready", "gauge", "1 while the scorer says that it is ready.", one(r.ready.Load())},

@@ -103,6 +103,9 @@ func (r *Recorder) install() error {
 		Rollout: o.Rollout, Epoch: o.Epoch, Candidate: &proxy.Target{Revision: r.o.Revision, Addr: r.o.Scorer}, Stable: o.stable,
 		CandidateTimeout: o.candidateTimeout, Timeout: o.timeout, MaxBodyBytes: o.MaxBodyBytes, Relay: &proxy.Relay{Name: r.o.Pod},
 	}
+	if o.Role == wire.Stable {
+		t.ShadowBP, t.RepeatBP, t.RepeatFirst = o.ShadowBP, o.RepeatBP, o.RepeatFirst
+	}
 	if o.stable != nil {
 		t.Fallback, t.HandOver = o.Fallback && o.Role == wire.Candidate, o.HandOver
 		t.Relay.Unready = !r.ever

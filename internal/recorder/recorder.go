@@ -40,6 +40,9 @@ type Options struct {
 const (
 	drainTime = 35 * time.Second
 	flushTime = 3 * time.Second // for what is still to be reported at the end
+	// Of requests that the scorer is asked once more, under way at a time: the clients' come first.
+	mostRepeats = 8
+	repeatBytes = 4 << 20
 )
 
 // Recorder is one of them.
@@ -72,7 +75,7 @@ func New(o Options) (*Recorder, error) {
 	}
 	r := &Recorder{o: o, link: newLink(o.Controller, o.TokenFile), probes: newProbes(), after: time.After}
 	r.reports = newReports(wire.Batch{Namespace: o.Namespace, Endpoint: o.Endpoint, Revision: o.Revision, Pod: o.Pod, Boot: rand.Text()})
-	r.gateway = proxy.New(proxy.Config{Tap: r.reports, RecordBodyBytes: bodyBytes, Logger: o.Logger})
+	r.gateway = proxy.New(proxy.Config{Tap: r.reports, RecordBodyBytes: bodyBytes, ShadowConcurrency: mostRepeats, ShadowQueueBytes: repeatBytes, Logger: o.Logger})
 	if err := r.install(); err != nil {
 		return nil, err
 	}

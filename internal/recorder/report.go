@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ const (
 	frameBytes = 256     // beside its body
 	frameMost  = 4 << 20 // of one, encoded: the controller takes batches of twice that
 	mostEpochs = 256
+	keptBytes  = 4 << 10 // of a buffer that is used again: a small answer must not hold the room of a large one
 )
 
 // reports is what there is to tell the controller. It is the gateway's Tap: it takes what it has room for and never
@@ -36,23 +38,52 @@ type reports struct {
 	served        map[uint32]uint64
 	frames, bytes int // room taken: in the queue, waiting, or under way
 	dropped       uint64
-	waiting       [][]byte // frames, encoded
+	repeatsLost   map[uint32]uint64
+	waiting       []encoded
 	waitingBytes  int
-	changed       bool // served or dropped, since the last batch
+	changed       bool // served, dropped or repeatsLost, since the last batch
 }
 
-// answer is one that nobody has looked into yet.
+// encoded is a frame as it will be sent.
+type encoded struct {
+	text   []byte
+	repeat bool
+	epoch  uint32
+}
+
+// answer is one that nobody has looked into yet, or two to the same request.
 type answer struct {
-	frame wire.Frame
-	meta  contract.Meta
-	body  []byte
+	frame wire.Frame // with Again: there are two
+	said  [2]said
 	size  int
+}
+
+// said is what the scorer said.
+type said struct {
+	meta contract.Meta
+	body []byte
+}
+
+func (s *said) set(x *proxy.Exchange) {
+	s.body = append(s.body[:0], x.Body...)
+	s.meta = contract.Meta{Status: x.Status, ContentType: x.ContentType, ContentEncoding: x.ContentEncoding, InferenceHeaderLength: x.InferenceHeaderLength, Truncated: x.BodyTruncated}
+}
+
+func (s *said) clear() {
+	if s.meta = (contract.Meta{}); cap(s.body) > keptBytes {
+		s.body = nil
+	}
+}
+
+// sizeOf is the memory that what was said takes.
+func sizeOf(x *proxy.Exchange) int {
+	return frameBytes + len(x.RequestID) + len(x.ContentType) + len(x.ContentEncoding) + len(x.Body)
 }
 
 var answers = sync.Pool{New: func() any { return new(answer) }}
 
 func newReports(who wire.Batch) *reports {
-	r := &reports{batch: who, queue: make(chan *answer, mostFrames), room: mostBytes, full: make(chan struct{}, 1), worked: make(chan struct{}), served: map[uint32]uint64{}}
+	r := &reports{batch: who, queue: make(chan *answer, mostFrames), room: mostBytes, full: make(chan struct{}, 1), worked: make(chan struct{}), served: map[uint32]uint64{}, repeatsLost: map[uint32]uint64{}}
 	auto, err := newExtractor(contract.Auto, "")
 	if err != nil {
 		panic(err) // Auto needs nothing
@@ -71,44 +102,77 @@ func (r *reports) Primary(x *proxy.Exchange) {
 	// A request that was handed over was not this scorer's to answer; whether a client that left would have got an
 	// answer nobody knows.
 	tell := x.Revision == r.batch.Revision && x.Failure != proxy.ClientGone
-	size := frameBytes + len(x.Body)
+	size := sizeOf(x)
 	r.mu.Lock()
 	if !s.Copy && !x.Spared {
-		r.count(s.Epoch)
+		r.count(r.served, s.Epoch)
 	}
-	tell = tell && r.take(size)
+	if tell && !r.take(size) {
+		tell = false
+		r.drop(1)
+	}
 	r.mu.Unlock()
-	if tell {
-		r.offer(x, size)
+	if !tell {
+		return
+	}
+	a := answers.Get().(*answer)
+	a.size, a.frame = size, frameOf(x)
+	a.said[0].set(x)
+	r.offer(a)
+}
+
+func frameOf(x *proxy.Exchange) wire.Frame {
+	return wire.Frame{
+		ID: x.RequestID, Epoch: x.Epoch, Shadow: x.Shadow, Status: x.Status, Failed: failed(x), FellBack: x.FellBack,
+		MS: float64(x.Latency) / float64(time.Millisecond),
 	}
 }
+
+func failed(x *proxy.Exchange) bool { return x.Failure != proxy.None || x.Status >= 500 }
 
 // Pair is for gateways that copy requests themselves.
 func (r *reports) Pair(_, _ *proxy.Exchange) {}
 
-// Again is for gateways that copy requests themselves.
-func (r *reports) Again(_, _ *proxy.Exchange) {}
+// Again takes note of a request that the scorer answered twice. Both answers go into one frame, so that none is told
+// without the other.
+func (r *reports) Again(first, second *proxy.Exchange) {
+	size := sizeOf(first) + sizeOf(second)
+	r.mu.Lock()
+	room := r.take(size)
+	if !room {
+		r.count(r.repeatsLost, first.Epoch)
+	}
+	r.mu.Unlock()
+	if !room {
+		return
+	}
+	a := answers.Get().(*answer)
+	a.size, a.frame = size, frameOf(first)
+	a.frame.Again = &wire.Again{Status: second.Status, Failed: failed(second)}
+	a.said[0].set(first)
+	a.said[1].set(second)
+	r.offer(a)
+}
 
-// count counts a request that was routed here by weight. The caller holds mu.
-func (r *reports) count(epoch uint32) {
-	if _, known := r.served[epoch]; !known && len(r.served) >= mostEpochs {
+// count counts one more of an epoch; of too many epochs the oldest is forgotten. The caller holds mu.
+func (r *reports) count(n map[uint32]uint64, epoch uint32) {
+	if _, known := n[epoch]; !known && len(n) >= mostEpochs {
 		oldest := epoch
-		for e := range r.served {
+		for e := range n {
 			oldest = min(oldest, e)
 		}
 		if oldest == epoch {
 			return
 		}
-		delete(r.served, oldest)
+		delete(n, oldest)
 	}
-	r.served[epoch]++
+	n[epoch]++
 	r.changed = true
 }
 
 // take takes room for a frame. The caller holds mu.
 func (r *reports) take(size int) bool {
 	if r.frames >= mostFrames || r.bytes+size > r.room {
-		r.drop(1)
 		return false
 	}
 	r.frames++
@@ -122,19 +186,22 @@ func (r *reports) drop(n int) {
 	r.changed = true
 }
 
-func (r *reports) offer(x *proxy.Exchange, size int) {
-	a := answers.Get().(*answer)
-	a.size, a.body = size, append(a.body[:0], x.Body...)
-	a.frame = wire.Frame{
-		ID: x.RequestID, Epoch: x.Epoch, Shadow: x.Shadow, Status: x.Status, Failed: x.Failure != proxy.None || x.Status >= 500, FellBack: x.FellBack,
-		MS: float64(x.Latency) / float64(time.Millisecond),
+// lose counts a frame that will not be told. The caller holds mu.
+func (r *reports) lose(repeat bool, epoch uint32) {
+	if repeat {
+		r.count(r.repeatsLost, epoch)
+		return
 	}
-	a.meta = contract.Meta{Status: x.Status, ContentType: x.ContentType, ContentEncoding: x.ContentEncoding, InferenceHeaderLength: x.InferenceHeaderLength, Truncated: x.BodyTruncated}
+	r.drop(1)
+}
+
+// offer queues an answer that has room.
+func (r *reports) offer(a *answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		r.giveBack(1, size)
-		r.drop(1)
+		r.giveBack(1, a.size)
+		r.lose(a.frame.Again != nil, a.frame.Epoch)
 		return
 	}
 	r.queue <- a // there is room: as many as may wait fit
@@ -161,6 +228,8 @@ func (r *reports) work() {
 	for a := range r.queue {
 		r.keep(a, r.encode(a, &read))
 		a.frame = wire.Frame{}
+		a.said[0].clear()
+		a.said[1].clear()
 		answers.Put(a)
 	}
 }
@@ -173,37 +242,44 @@ func (r *reports) encode(a *answer, read *contract.Answer) (text []byte) {
 			text = nil
 		}
 	}()
-	if !a.frame.Failed {
-		r.extractor.Load().Extract(read, a.meta, a.body)
-		scores := make([]wire.Float, len(read.Scores))
-		for i, v := range read.Scores {
-			scores[i] = wire.Float(v)
-		}
-		a.frame.Answer = wire.Answer{
-			Kind: uint8(read.Kind), Scores: scores, Rows: read.Rows, Width: read.Width, Labels: read.Labels, NonFinite: read.NonFinite, Hash: read.Hash, Length: read.Length,
-		}
+	f := &a.frame
+	if !f.Failed {
+		f.Answer = r.read(&a.said[0], read)
 	}
-	text, err := json.Marshal(&a.frame)
+	if f.Again != nil && !f.Again.Failed {
+		f.Answer.Labels = slices.Clone(f.Answer.Labels) // read is used again
+		f.Again.Answer = r.read(&a.said[1], read)
+	}
+	text, err := json.Marshal(f)
 	if err != nil || len(text) > frameMost {
 		return nil
 	}
 	return text
 }
 
+func (r *reports) read(s *said, into *contract.Answer) wire.Answer {
+	r.extractor.Load().Extract(into, s.meta, s.body)
+	scores := make([]wire.Float, len(into.Scores))
+	for i, v := range into.Scores {
+		scores[i] = wire.Float(v)
+	}
+	return wire.Answer{
+		Kind: uint8(into.Kind), Scores: scores, Rows: into.Rows, Width: into.Width, Labels: into.Labels, NonFinite: into.NonFinite, Hash: into.Hash, Length: into.Length,
+	}
+}
+
 // keep lets a frame wait for the next batch, if there is still room for it.
 func (r *reports) keep(a *answer, text []byte) {
 	size := frameSize(text)
+	f := &a.frame
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.giveBack(1, a.size)
-	if text == nil {
-		r.drop(1)
+	if text == nil || !r.take(size) {
+		r.lose(f.Again != nil, f.Epoch)
 		return
 	}
-	if !r.take(size) {
-		return
-	}
-	r.waiting = append(r.waiting, text)
+	r.waiting = append(r.waiting, encoded{text, f.Again != nil, f.Epoch})
 	r.waitingBytes += len(text)
 	if r.enough() {
 		select {

@@ -21,7 +21,8 @@ const (
 // parcel is a batch that is sent until it is acknowledged, always the same.
 type parcel struct {
 	text          []byte
-	frames, bytes int // room that it holds
+	frames, bytes int      // room that it holds
+	repeats       []uint32 // epochs of those frames that are repeats
 }
 
 // next makes the next batch, nil when there is nothing to say.
@@ -33,17 +34,21 @@ func (r *reports) next() *parcel {
 	}
 	p := &parcel{}
 	size := 0
-	for _, text := range r.waiting {
-		if p.frames == batchFrames || p.frames > 0 && size+len(text) > batchBytes {
+	for i := range r.waiting {
+		f := &r.waiting[i]
+		if p.frames == batchFrames || p.frames > 0 && size+len(f.text) > batchBytes {
 			break
 		}
 		p.frames++
-		p.bytes += frameSize(text)
-		size += len(text)
+		p.bytes += frameSize(f.text)
+		size += len(f.text)
+		if f.repeat {
+			p.repeats = append(p.repeats, f.epoch)
+		}
 	}
 	frames := make([]json.RawMessage, p.frames)
-	for i, text := range r.waiting[:p.frames] {
-		frames[i] = text
+	for i := range frames {
+		frames[i] = r.waiting[i].text
 	}
 	r.waitingBytes -= size
 	left := copy(r.waiting, r.waiting[p.frames:])
@@ -51,7 +56,7 @@ func (r *reports) next() *parcel {
 	r.waiting = r.waiting[:left]
 	r.batch.Seq++
 	b := r.batch
-	b.Dropped, b.Served = r.dropped, maps.Clone(r.served)
+	b.Dropped, b.Served, b.RepeatsLost = r.dropped, maps.Clone(r.served), maps.Clone(r.repeatsLost)
 	r.changed = false
 	r.mu.Unlock()
 
@@ -73,8 +78,12 @@ func (r *reports) done(p *parcel, heard bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.giveBack(p.frames, p.bytes)
-	if !heard {
-		r.drop(p.frames)
+	if heard {
+		return
+	}
+	r.drop(p.frames - len(p.repeats))
+	for _, epoch := range p.repeats {
+		r.count(r.repeatsLost, epoch)
 	}
 }
 

@@ -11,6 +11,13 @@ import (
 	"github.com/serin-dev/serin/internal/judge"
 )
 
+// Where agreement is judged, stable is asked the same request again for each of the first RepeatFirst shadowed requests
+// of a rollout that are judged, and then for a share of repeatBP (1 %): the same in both modes.
+const (
+	RepeatFirst = 100
+	repeatBP    = 100
+)
+
 func (c *checker) policy(j v1alpha1.Judge) judge.Policy {
 	percent := func(path, text string) float64 {
 		return read(c, "spec.judge."+path, text, percentOf, "write for example 1%")
@@ -36,7 +43,7 @@ func (c *checker) policy(j v1alpha1.Judge) judge.Policy {
 		c.scores(&p, *s, percent)
 	}
 	if a := j.Agreement; a != nil {
-		p.Agreement = &judge.AgreementMargin{Tolerance: read(c, "spec.judge.agreement.tolerance", a.Tolerance, numberOf, `write for example "0.01"`), RevertBelow: percent("agreement.revertBelow", a.RevertBelow), PromoteAbove: percent("agreement.promoteAbove", a.PromoteAbove)}
+		p.Agreement = &judge.AgreementMargin{RepeatBP: repeatBP, Tolerance: read(c, "spec.judge.agreement.tolerance", a.Tolerance, numberOf, `write for example "0.01"`), RevertBelow: percent("agreement.revertBelow", a.RevertBelow), PromoteAbove: percent("agreement.promoteAbove", a.PromoteAbove)}
 	}
 	if err := p.Validate(); err != nil && len(c.problems) == 0 {
 		c.invalid(err)

@@ -171,7 +171,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 	policy := judge.Policy{
 		FalseRevert: .02, FalsePromote: .04, Errors: judge.RatioMargin{RevertAbove: 1.5, PromoteBelow: 3, OrWithin: .002}, Latency: judge.LatencyMargin{RevertAbove: 1.2, PromoteBelow: 1.5, At: []float64{.95, .999}},
 		Invalid: judge.ShareMargin{RevertAbove: .002, PromoteBelow: .02}, Mean: &judge.ShareMargin{RevertAbove: .05, PromoteBelow: .15}, Cutoffs: []judge.Cutoff{{Value: .05, RevertAbove: 1.25, PromoteBelow: 1.5}},
-		Agreement: &judge.AgreementMargin{Tolerance: .01, RevertBelow: .8, PromoteAbove: .9}, Sticky: true, MinCalibration: 1000, HarmBudget: 60,
+		Agreement: &judge.AgreementMargin{Tolerance: .01, RevertBelow: .8, PromoteAbove: .9, RepeatBP: 100}, Sticky: true, MinCalibration: 1000, HarmBudget: 60,
 	}
 	if diff := cmp.Diff(policy, r.Policy); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)

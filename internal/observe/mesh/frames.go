@@ -47,7 +47,10 @@ func (h *Hub) Take(b *wire.Batch) bool {
 	for i := range b.Frames {
 		e.frame(b.Revision, &b.Frames[i], now)
 	}
-	e.served[src] = tallies{at: now, seq: b.Seq, dropped: b.Dropped, lost: e.charge(b, t.lost+less(b.Dropped, t.dropped)), byEpoch: b.Served}
+	e.loseRepeats(b, &t)
+	e.served[src] = tallies{
+		at: now, seq: b.Seq, dropped: b.Dropped, lost: e.charge(b, t.lost+less(b.Dropped, t.dropped)), byEpoch: b.Served, repeatsLost: b.RepeatsLost,
+	}
 	e.expire(now)
 	return true
 }
@@ -60,12 +63,17 @@ func (e *endpoint) meet(b *wire.Batch, now time.Time) tallies {
 		return tallies{}
 	}
 	e.meter.restart(now)
-	return tallies{dropped: b.Dropped, byEpoch: b.Served}
+	return tallies{dropped: b.Dropped, byEpoch: b.Served, repeatsLost: b.RepeatsLost}
 }
 
 // tally counts what a recorder served since its last batch.
 func (e *endpoint) tally(b *wire.Batch, before *tallies) {
-	n := amounts{told: uint64(len(b.Frames)), dropped: less(b.Dropped, before.dropped)}
+	n := amounts{dropped: less(b.Dropped, before.dropped)}
+	for i := range b.Frames {
+		if b.Frames[i].Again == nil { // a repeat tells of no other request
+			n.told++
+		}
+	}
 	for epoch, served := range b.Served {
 		if _, known := e.arm(epoch, b.Revision); known {
 			n.served += less(served, before.byEpoch[epoch])
@@ -94,10 +102,25 @@ func (e *endpoint) charge(b *wire.Batch, lost uint64) (left uint64) {
 	return lost
 }
 
+// loseRepeats counts second answers of stable that its recorder could not tell of.
+func (e *endpoint) loseRepeats(b *wire.Batch, before *tallies) {
+	for epoch, n := range b.RepeatsLost {
+		if arm, known := e.arm(epoch, b.Revision); known && arm == judge.Stable {
+			if lost := less(n, before.repeatsLost[epoch]); lost > 0 {
+				e.collector.Load().LostRepeats(epoch, lost)
+			}
+		}
+	}
+}
+
 // frame counts one answer. The caller holds mu.
 func (e *endpoint) frame(revision string, f *wire.Frame, now time.Time) {
 	arm, known := e.arm(f.Epoch, revision)
 	if !known {
+		return
+	}
+	if f.Again != nil {
+		e.again(f, arm)
 		return
 	}
 	if f.Shadow {
@@ -111,6 +134,16 @@ func (e *endpoint) frame(revision string, f *wire.Frame, now time.Time) {
 		return
 	}
 	e.join(f, arm, now)
+}
+
+// again counts that stable answered a shadowed request twice. The caller holds mu.
+func (e *endpoint) again(f *wire.Frame, arm judge.Arm) {
+	if arm != judge.Stable || !e.arms[f.Epoch].shadow {
+		return
+	}
+	first, a := read(f, arm)
+	second, b := read(&wire.Frame{Epoch: f.Epoch, Status: f.Again.Status, Failed: f.Again.Failed, Answer: f.Again.Answer}, arm)
+	e.collector.Load().Repeated(&first, &second, &a, &b)
 }
 
 // join pairs stable's answer with the candidate's to the same request.

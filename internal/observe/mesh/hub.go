@@ -49,11 +49,12 @@ type source struct{ pod, boot string }
 
 // tallies are what one recorder served, and how far it has been heard.
 type tallies struct {
-	at      time.Time
-	seq     uint64
-	dropped uint64
-	lost    uint64 // of dropped, those that no epoch could be charged with yet
-	byEpoch map[uint32]uint64
+	at          time.Time
+	seq         uint64
+	dropped     uint64
+	lost        uint64 // of dropped, those that no epoch could be charged with yet
+	byEpoch     map[uint32]uint64
+	repeatsLost map[uint32]uint64
 }
 
 const (

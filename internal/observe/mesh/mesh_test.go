@@ -155,6 +155,43 @@ func TestShadowAnswersAreJoinedByRequestID(t *testing.T) {
 	}
 }
 
+func twice(f wire.Frame, again wire.Frame) wire.Frame {
+	f.Again = &wire.Again{Status: again.Status, Failed: again.Failed, Answer: again.Answer}
+	return f
+}
+
+// TestStablesSecondAnswersAreItsNoise: they count as repeats of their epoch, whatever the candidate answered, and as
+// nothing else; what a recorder could not tell of is lost.
+func TestStablesSecondAnswersAreItsNoise(t *testing.T) {
+	h, c, _ := testHub(t)
+	batch := func(revision, boot string, seq uint64, lost map[uint32]uint64, frames ...wire.Frame) {
+		t.Helper()
+		b := &wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: revision, Pod: "a", Boot: boot, Seq: seq, RepeatsLost: lost, Frames: frames}
+		for range 2 { // a batch that comes twice changes nothing
+			if !h.Take(b) {
+				t.Fatal("the endpoint is not known")
+			}
+		}
+	}
+	same, other, failed := answered("x1", 4, false, .1), answered("x1", 4, false, .2), wire.Frame{ID: "x1", Epoch: 4, Failed: true}
+	batch("safe-driver-r1", "1", 1, map[uint32]uint64{4: 2}, same, twice(same, same), twice(same, other), twice(same, failed))
+	batch("safe-driver-r2", "1", 1, map[uint32]uint64{4: 9}, twice(same, other)) // not stable: says nothing of its noise
+	weighted := answered("x2", 5, false, .1)
+	batch("safe-driver-r1", "1", 2, map[uint32]uint64{4: 3, 5: 0}, twice(weighted, other)) // in no shadow step
+	batch("safe-driver-r1", "2", 7, map[uint32]uint64{4: 50})                              // lost before this hub was there
+	batch("safe-driver-r1", "2", 8, map[uint32]uint64{4: 51})
+	p := epochOf(t, c, 4)
+	if s := p.Shadow; s.Repeats != 2 || s.RepeatsDisagreed != 1 || s.RepeatsLost != 1+3+1 || s.N != 0 {
+		t.Errorf("%d repeats, %d disagreed, %d lost, %d pairs; want 2, 1, 5 and none", s.Repeats, s.RepeatsDisagreed, s.RepeatsLost, s.N)
+	}
+	if n := p.Arms[judge.Stable].Scored; n != 1 {
+		t.Errorf("%d answers are scored, want the client's only", n)
+	}
+	if s := epochOf(t, c, 5); s.Shadow.Repeats+s.Shadow.RepeatsLost != 0 || s.Arms[judge.Stable].Scored != 0 {
+		t.Errorf("outside of a shadow step: %+v", s.Shadow)
+	}
+}
+
 func TestScoresOfRoutedRequestsComeFromTheRecorders(t *testing.T) {
 	h, c, _ := testHub(t)
 	h.Take(&wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: "safe-driver-r2", Pod: "b", Boot: "1", Seq: 1, Dropped: 3, Frames: []wire.Frame{

@@ -54,8 +54,13 @@ type Order struct {
 	MaxBodyBytes     int64  `json:"maxBodyBytes,omitempty"`
 	Protocol         string `json:"protocol,omitempty"`
 	JSONPath         string `json:"jsonPath,omitempty"`
-	// Shadow: answers of this epoch are wanted one by one, to be paired.
-	Shadow bool `json:"shadow,omitempty"`
+	// ShadowBP is the share of stable's requests, in basis points, that the gateway copies to the candidate in this epoch.
+	ShadowBP int `json:"shadowBP,omitempty"`
+	// RepeatBP is the share of those, in basis points, that a recorder of stable asks its scorer once more, off the
+	// client's path: how far its answers differ by themselves. RepeatFirst is how many of the first of a rollout it asks
+	// twice whatever RepeatBP says.
+	RepeatBP    int `json:"repeatBP,omitempty"`
+	RepeatFirst int `json:"repeatFirst,omitempty"`
 }
 
 // Batch is what a recorder reports at once. (Pod, Boot, Seq) makes it harmless
@@ -71,7 +76,9 @@ type Batch struct {
 	// Served counts the requests routed here by weight, per epoch, since boot:
 	// what the gateway's access log must have too.
 	Served map[uint32]uint64 `json:"served,omitempty"`
-	Frames []Frame           `json:"frames,omitempty"`
+	// RepeatsLost counts the second answers, per epoch and since boot, that had no room or could not be sent.
+	RepeatsLost map[uint32]uint64 `json:"repeatsLost,omitempty"`
+	Frames      []Frame           `json:"frames,omitempty"`
 }
 
 // Frame is one request that a scorer answered, or failed to.
@@ -84,6 +91,16 @@ type Frame struct {
 	FellBack bool    `json:"fellBack,omitempty"`
 	MS       float64 `json:"ms"` // scorer's own time
 	Answer   Answer  `json:"answer,omitzero"`
+	// Again is what the scorer answered when it was asked the same once more. A frame that has it is a repeat: it counts
+	// for nothing else, since the request has a frame of its own.
+	Again *Again `json:"again,omitempty"`
+}
+
+// Again is a second answer, which nobody saw.
+type Again struct {
+	Status int    `json:"status,omitempty"` // 0: no answer
+	Failed bool   `json:"failed,omitempty"`
+	Answer Answer `json:"answer,omitzero"`
 }
 
 // Answer is what contract.Extract found, without its memory.
