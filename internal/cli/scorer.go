@@ -31,6 +31,7 @@ func (o *scorerOptions) addTo(c *cobra.Command) {
 	f.DurationVar(&o.Delay, "delay", 0, "rehearsal: add this to every answer")
 	f.StringVar(&o.FailOnMissing, "fail-on-missing", "", "rehearsal: fail with 500 when this column is -1")
 	f.BoolVar(&o.FailAll, "fail-all", false, "rehearsal: fail every request with 500")
+	f.Float64Var(&o.Noise, "noise", 0, "rehearsal: add anything from minus to plus this to each score, anew each time")
 	c.MarkFlagsMutuallyExclusive("model", "dummy")
 	c.MarkFlagsOneRequired("model", "dummy")
 }
@@ -52,7 +53,7 @@ func newScorer(stdio IO) *cobra.Command {
 	var o scorerOptions
 	c := &cobra.Command{
 		Use: "scorer", Short: "Serve a LightGBM text model (or a dummy) over HTTP", Args: cobra.NoArgs,
-		Long:    "Serve a LightGBM text model: POST /score with {\"data\": [[…]]} answers {\"result\": […]}. Errors, headers and health are\nthose of Azure ML's inference server. The rehearsal flags make a version that is slow or fails, to see it reverted.\n\n" + exitTable,
+		Long:    "Serve a LightGBM text model: POST /score with {\"data\": [[…]]} answers {\"result\": […]}. Errors, headers and health are\nthose of Azure ML's inference server. The rehearsal flags make a version that is slow, fails\nor does not repeat itself, to see what becomes of it.\n\n" + exitTable,
 		Example: "  serin scorer --model models/v1.txt\n  serin scorer --dummy 'New Model A' --listen 127.0.0.1:5002",
 		RunE:    func(c *cobra.Command, _ []string) error { return runScorer(c.Context(), o, stdio) },
 	}

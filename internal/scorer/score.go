@@ -3,6 +3,7 @@ package scorer
 import (
 	"errors"
 	"math"
+	"math/rand/v2"
 	"net/url"
 	"strconv"
 	"strings"
@@ -169,6 +170,11 @@ func (s *Server) scoreRow(sc *scratch, nth int) error {
 	if err := s.model.Predict(sc.row, sc.out); err != nil {
 		s.log.Error("predicting a row failed", "error", err)
 		return errRun
+	}
+	if s.o.Noise > 0 {
+		for i := range sc.out {
+			sc.out[i] += s.o.Noise * (2*rand.Float64() - 1)
+		}
 	}
 	if nth > 1 {
 		sc.result = append(sc.result, ',')

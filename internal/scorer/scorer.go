@@ -43,10 +43,12 @@ type Options struct {
 	DrainTimeout time.Duration // Run waits so long for requests in flight; default 10s
 	Linger       time.Duration // not ready but still accepting before the drain, for routers that poll /readyz; default 0
 
-	// Rehearsal faults: a version that is right but slow, one that fails on some rows, one that always fails.
+	// Rehearsal faults: a version that is right but slow, one that fails on some rows, one that always fails, one that
+	// does not repeat itself.
 	Delay         time.Duration // added to every /score
 	FailOnMissing string        // 500 when this column is -1 in any row
 	FailAll       bool          // 500 on every /score
+	Noise         float64       // added to every score: anything from -Noise to Noise, anew each time
 
 	Logger *slog.Logger // default: none
 }
@@ -98,6 +100,12 @@ func (o *Options) complete() error {
 	}
 	if o.Dummy != "" && o.FailOnMissing != "" {
 		return fmt.Errorf("scorer options: FailOnMissing %q needs a model, a dummy has no columns", o.FailOnMissing)
+	}
+	if !(o.Noise >= 0) || math.IsInf(o.Noise, 0) {
+		return fmt.Errorf("scorer options: Noise %g must be 0 or a positive number", o.Noise)
+	}
+	if o.Dummy != "" && o.Noise > 0 {
+		return fmt.Errorf("scorer options: Noise %g needs a model, a dummy has no scores", o.Noise)
 	}
 	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > maxBodyBytesCeiling {
 		return fmt.Errorf("scorer options: MaxBodyBytes %d must be between 1 and %d, or 0 for %d", o.MaxBodyBytes, maxBodyBytesCeiling, defaultMaxBodyBytes)

@@ -21,8 +21,8 @@ func (s *Server) Serve(ln net.Listener) error {
 		return errors.Join(ErrServed, ln.Close())
 	}
 	s.log.Info("scorer serves", "address", ln.Addr().String(), "model", s.o.ModelName, "features", len(s.names))
-	if s.o.FailAll || s.o.FailOnMissing != "" || s.o.Delay > 0 {
-		s.log.Warn("rehearsal fault is on", "delay", s.o.Delay, "failOnMissing", s.o.FailOnMissing, "failAll", s.o.FailAll)
+	if s.o.FailAll || s.o.FailOnMissing != "" || s.o.Delay > 0 || s.o.Noise > 0 {
+		s.log.Warn("rehearsal fault is on", "delay", s.o.Delay, "failOnMissing", s.o.FailOnMissing, "failAll", s.o.FailAll, "noise", s.o.Noise)
 	}
 	if err := s.http.Serve(tracked); err != nil {
 		return fmt.Errorf("serving on %q: %w", ln.Addr(), err)

@@ -393,6 +393,30 @@ func TestRehearsalFaults(t *testing.T) {
 	}
 }
 
+// TestNoise: the same row gets another score each time, none further from the model's than asked for.
+func TestNoise(t *testing.T) {
+	const noise, rows = .25, 50
+	body := `{"data":[` + strings.Repeat(`[0,1,2,3,4,5],`, rows-1) + `[0,1,2,3,4,5]]}`
+	score := func(noise float64) []float64 {
+		_, addr := serve(t, Options{Model: model(t, "binary.txt"), Noise: noise})
+		var got struct{ Result []float64 }
+		mustRead(t, ask(t, "POST", "http://"+addr+"/score", body).body, &got)
+		if len(got.Result) != rows {
+			t.Fatalf("%d scores, want %d", len(got.Result), rows)
+		}
+		return got.Result
+	}
+	exact := score(0)[0]
+	seen, least, most := map[float64]bool{}, 0., 0.
+	for _, v := range score(noise) {
+		seen[v] = true
+		least, most = min(least, v-exact), max(most, v-exact)
+	}
+	if len(seen) < rows || least < -noise || most > noise || least > -noise/4 || most < noise/4 {
+		t.Errorf("%d different scores from %g to %g beside the model's, want %d within %g", len(seen), least, most, rows, noise)
+	}
+}
+
 // TestLargeBatchTimesOut: the deadline is looked at between rows, not only in Delay.
 func TestLargeBatchTimesOut(t *testing.T) {
 	_, addr := serve(t, Options{Model: model(t, "binary.txt"), Timeout: time.Nanosecond})
@@ -419,6 +443,9 @@ func TestOptionsRefused(t *testing.T) {
 		{"huge body", Options{Model: text, MaxBodyBytes: 1 << 40}, "MaxBodyBytes"},
 		{"negative timeout", Options{Model: text, Timeout: -1}, "Timeout"},
 		{"negative delay", Options{Model: text, Delay: -1}, "Delay"},
+		{"negative noise", Options{Model: text, Noise: -1}, "Noise -1"},
+		{"noise that is no number", Options{Model: text, Noise: math.NaN()}, "Noise NaN"},
+		{"dummy with noise", Options{Dummy: "x", Noise: 1}, "needs a model"},
 	}
 	for _, tt := range tests {
 		if _, err := New(tt.o); err == nil || !strings.Contains(err.Error(), tt.says) {
