@@ -153,6 +153,13 @@ func images(ctx context.Context) error {
 			return err
 		}
 	}
+	for name, of := range map[string][]string{"noisy": {"v1"}, "noisy-too": {"v1", "--timeout", "59s"}, "noisy-swapped": {"swapped"}} { // a flag more makes another version
+		files["/model.txt"] = root + "/examples/safe-driver/models/" + of[0] + ".txt"
+		entry := append([]string{"/serin", "scorer", "--model", "/model.txt", "--listen", "0.0.0.0:5001", "--noise", "0.0042"}, of[1:]...)
+		if mesh.scorer[name], err = mesh.Push(ctx, cluster.Image{Name: "safe-driver:" + name, Files: files, Entrypoint: entry, User: "65532"}); err != nil {
+			return err
+		}
+	}
 	mesh.scorer["crashing"], err = mesh.Push(ctx, cluster.Image{Name: "safe-driver:crashing", Files: map[string]string{"/serin": binary}, Entrypoint: []string{"/serin", "scorer", "--model", "/missing.txt"}, User: "65532"})
 	return err
 }
