@@ -14,10 +14,11 @@ import (
 // Config sets a gateway's parts and bounds; zero values take defaults.
 type Config struct {
 	Tap               Tap
-	ShadowConcurrency int   // copies under way at most; default 64
-	ShadowQueueBytes  int64 // their bodies together at most; default 32 MiB
-	RecordBodyBytes   int   // of an answer; default 64 KiB
-	HoldBodyBytes     int64 // of a request: a larger body is streamed, without fallback or copy; default 256 KiB
+	ShadowConcurrency int           // copies under way at most; default 64
+	ShadowQueueBytes  int64         // their bodies together at most; default 32 MiB
+	RecordBodyBytes   int           // of an answer; default 64 KiB
+	HoldBodyBytes     int64         // of a request: a larger body is streamed, without fallback or copy; default 256 KiB
+	ClientIdle        time.Duration // a client's connection is closed after so long without a request; default 2 m
 	Logger            *slog.Logger
 
 	limits limits
@@ -81,6 +82,9 @@ func defaults(cfg *Config) {
 	}
 	if cfg.limits == (limits{}) {
 		cfg.limits = limits{head: 10 * time.Second, body: 60 * time.Second, idle: 120 * time.Second, write: 60 * time.Second, linger: 2 * time.Second}
+	}
+	if cfg.ClientIdle > 0 {
+		cfg.limits.idle = cfg.ClientIdle
 	}
 }
 

@@ -253,7 +253,14 @@ func TestEndDoesNotWaitForAControllerThatIsAway(t *testing.T) {
 	r := run(t, c, kandidat, newScorer(t, says(200, `{"result": [0.5]}`)).URL)
 	c.fault(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) { <-req.Context().Done() })
 	askMany(t, r, "x", 3)
-	r.end() // the cleanup waits for it
+	r.end()
+	if err := <-r.ended; err != nil {
+		t.Errorf("running: %v", err)
+	}
+	r.ended <- nil
+	if text := r.log.String(); !strings.Contains(text, `"recorder ends before all was reported" frames=3`) {
+		t.Errorf("it does not say what was lost:\n%s", text)
+	}
 }
 
 func TestRoomIsBounded(t *testing.T) {

@@ -43,6 +43,9 @@ const (
 	// Of requests that the scorer is asked once more, under way at a time: the clients' come first.
 	mostRepeats = 8
 	repeatBytes = 4 << 20
+	// clientIdle is longer than the hour for which Envoy keeps an idle connection: who closes first may meet a request
+	// that is just being sent, and Envoy does not send it again.
+	clientIdle = 2 * time.Hour
 )
 
 // Recorder is one of them.
@@ -75,7 +78,7 @@ func New(o Options) (*Recorder, error) {
 	}
 	r := &Recorder{o: o, link: newLink(o.Controller, o.TokenFile), probes: newProbes(), after: time.After}
 	r.reports = newReports(wire.Batch{Namespace: o.Namespace, Endpoint: o.Endpoint, Revision: o.Revision, Pod: o.Pod, Boot: rand.Text()})
-	r.gateway = proxy.New(proxy.Config{Tap: r.reports, RecordBodyBytes: bodyBytes, ShadowConcurrency: mostRepeats, ShadowQueueBytes: repeatBytes, Logger: o.Logger})
+	r.gateway = proxy.New(proxy.Config{Tap: r.reports, RecordBodyBytes: bodyBytes, ShadowConcurrency: mostRepeats, ShadowQueueBytes: repeatBytes, ClientIdle: clientIdle, Logger: o.Logger})
 	if err := r.install(); err != nil {
 		return nil, err
 	}
@@ -141,6 +144,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	defer flush.Stop()
 	sender.Wait()
 	r.link.close()
+	if untold, _, _ := r.reports.counts(); untold > 0 {
+		r.o.Logger.Warn("recorder ends before all was reported", "frames", untold)
+	}
 	return err
 }
 

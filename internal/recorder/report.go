@@ -20,7 +20,7 @@ const (
 	frameBytes = 256     // beside its body
 	frameMost  = 4 << 20 // of one, encoded: the controller takes batches of twice that
 	mostEpochs = 256
-	keptBytes  = 4 << 10 // of a buffer that is used again: a small answer must not hold the room of a large one
+	keptBytes  = 1 << 10 // of a buffer that is used again: a small answer must not hold the memory of a large one
 )
 
 // reports is what there is to tell the controller. It is the gateway's Tap: it takes what it has room for and never
@@ -78,6 +78,14 @@ func (s *said) clear() {
 // sizeOf is the memory that what was said takes.
 func sizeOf(x *proxy.Exchange) int {
 	return frameBytes + len(x.RequestID) + len(x.ContentType) + len(x.ContentEncoding) + len(x.Body)
+}
+
+// putBack lets an answer's memory be used again.
+func (a *answer) putBack() {
+	a.frame = wire.Frame{}
+	a.said[0].clear()
+	a.said[1].clear()
+	answers.Put(a)
 }
 
 var answers = sync.Pool{New: func() any { return new(answer) }}
@@ -182,6 +190,9 @@ func (r *reports) take(size int) bool {
 
 // drop counts frames that are lost. The caller holds mu.
 func (r *reports) drop(n int) {
+	if n == 0 {
+		return // nothing new to tell: a batch that was refused must not be the reason for the next
+	}
 	r.dropped += uint64(n)
 	r.changed = true
 }
@@ -227,10 +238,7 @@ func (r *reports) work() {
 	var read contract.Answer
 	for a := range r.queue {
 		r.keep(a, r.encode(a, &read))
-		a.frame = wire.Frame{}
-		a.said[0].clear()
-		a.said[1].clear()
-		answers.Put(a)
+		a.putBack()
 	}
 }
 

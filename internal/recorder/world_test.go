@@ -245,6 +245,7 @@ type recorderUnderTest struct {
 	*Recorder
 	t           *testing.T
 	url, health string
+	log         *logged
 	end         context.CancelFunc
 	ended       chan error
 }
@@ -256,9 +257,9 @@ func run(t *testing.T, c *controller, revision, scorer string, change ...func(*R
 	if err := os.WriteFile(token, []byte("good\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	u := &recorderUnderTest{t: t, ended: make(chan error, 1)}
-	listening := make(chan struct{})
 	log := &logged{}
+	u := &recorderUnderTest{t: t, log: log, ended: make(chan error, 1)}
+	listening := make(chan struct{})
 	r, err := New(Options{
 		Listen: "127.0.0.1:0", Health: "127.0.0.1:0", Scorer: strings.TrimPrefix(scorer, "http://"), Readiness: "/ready", Endpoint: key.Name, Revision: revision,
 		Pod: "pod-of-" + revision, Namespace: key.Namespace, Controller: "http://" + c.addr(), TokenFile: token, Logger: slog.New(slog.NewTextHandler(log, nil)),
