@@ -16,6 +16,9 @@ const (
 	pairWait = 10 * time.Second
 	// mostWaiting bounds them; the oldest goes first, and is counted.
 	mostWaiting = 20_000
+	// mostWaitingBytes bounds their memory: an answer may hold thousands of scores.
+	mostWaitingBytes = 32 << 20
+	halfBytes        = 512 // of a half without its scores and labels
 )
 
 // half is the answer of a shadowed request that came first.
@@ -23,6 +26,16 @@ type half struct {
 	frame wire.Frame
 	arm   judge.Arm
 	at    time.Time
+	size  int
+}
+
+func newHalf(f *wire.Frame, arm judge.Arm, now time.Time) *half {
+	a := &f.Answer
+	size := halfBytes + len(f.ID) + 8*cap(a.Scores) + 16*cap(a.Labels)
+	for _, l := range a.Labels {
+		size += len(l)
+	}
+	return &half{*f, arm, now, size}
 }
 
 // Take counts a recorder's batch. A batch that was heard before changes nothing;
@@ -153,10 +166,13 @@ func (e *endpoint) join(f *wire.Frame, arm judge.Arm, now time.Time) {
 		if other == nil {
 			e.order = append(e.order, f.ID)
 		}
-		e.waiting[f.ID] = &half{*f, arm, now}
+		e.forget(f.ID)
+		w := newHalf(f, arm, now)
+		e.waiting[f.ID] = w
+		e.waitingBytes += w.size
 		return
 	}
-	delete(e.waiting, f.ID)
+	e.forget(f.ID)
 	stable, candidate := f, &other.frame
 	if arm == judge.Candidate {
 		stable, candidate = candidate, stable
@@ -166,13 +182,21 @@ func (e *endpoint) join(f *wire.Frame, arm judge.Arm, now time.Time) {
 	e.collector.Load().Paired(&s, &k, &sa, &ka)
 }
 
+// forget lets an answer wait no longer.
+func (e *endpoint) forget(id string) {
+	if w := e.waiting[id]; w != nil {
+		e.waitingBytes -= w.size
+		delete(e.waiting, id)
+	}
+}
+
 // expire forgets answers that waited too long. Stable's answers in a weight step,
 // or beyond the share that is copied, have no other half and are no loss.
 func (e *endpoint) expire(now time.Time) {
 	gone := 0
 	for _, id := range e.order {
 		w := e.waiting[id]
-		if w != nil && now.Sub(w.at) < pairWait && len(e.order)-gone <= mostWaiting {
+		if w != nil && now.Sub(w.at) < pairWait && len(e.order)-gone <= mostWaiting && e.waitingBytes <= mostWaitingBytes {
 			break
 		}
 		gone++
@@ -180,7 +204,7 @@ func (e *endpoint) expire(now time.Time) {
 			if w.arm == judge.Candidate {
 				e.unpaired++
 			}
-			delete(e.waiting, id)
+			e.forget(id)
 		}
 	}
 	e.order = append(e.order[:0], e.order[gone:]...)

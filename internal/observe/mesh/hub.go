@@ -33,15 +33,16 @@ type endpoint struct {
 	collector atomic.Pointer[observe.Collector]
 	source    *observe.Source
 
-	mu       sync.Mutex
-	arms     map[uint32]arms
-	inForce  map[string]uint32 // rollout → last epoch seen at the gateway
-	waiting  map[string]*half  // request id → the answer that came first
-	order    []string          // of waiting, as they came
-	unpaired uint64
-	served   map[source]tallies
-	counts   counts
-	meter    meter
+	mu           sync.Mutex
+	arms         map[uint32]arms
+	inForce      map[string]uint32 // rollout → last epoch seen at the gateway
+	waiting      map[string]*half  // request id → the answer that came first
+	order        []string          // of waiting, as they came
+	waitingBytes int
+	unpaired     uint64
+	served       map[source]tallies
+	counts       counts
+	meter        meter
 }
 
 // source is one life of a recorder.

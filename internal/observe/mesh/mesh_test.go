@@ -192,6 +192,36 @@ func TestStablesSecondAnswersAreItsNoise(t *testing.T) {
 	}
 }
 
+// TestAnswersThatWaitHaveBoundedMemory: large ones too, when their other halves do not come; what goes early is counted
+// like what waited too long, and pairs are still made.
+func TestAnswersThatWaitHaveBoundedMemory(t *testing.T) {
+	h, c, _ := testHub(t)
+	take := func(revision, boot string, seq uint64, f wire.Frame) {
+		h.Take(&wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: revision, Pod: "a", Boot: boot, Seq: seq, Frames: []wire.Frame{f}})
+	}
+	const n, each = 400, 32_000 // scores of 256 KB: 100 MB in all
+	for i := range n {
+		take("safe-driver-r2", "k", uint64(i+1), answered(fmt.Sprint("x", i), 4, true, make([]wire.Float, each)...))
+	}
+	e := h.endpoint(key)
+	held := 0
+	for _, w := range e.waiting {
+		held += 8 * cap(w.frame.Answer.Scores)
+	}
+	if held > mostWaitingBytes || held < mostWaitingBytes/2 {
+		t.Errorf("%d bytes of scores wait, want at most %d", held, mostWaitingBytes)
+	}
+	if got := h.Losses(key).Unpaired; got != uint64(n-len(e.waiting)) {
+		t.Errorf("%d unpaired, want the %d that are gone", got, n-len(e.waiting))
+	}
+	for i := range n / 4 { // the last are still there
+		take("safe-driver-r1", "s", uint64(i+1), answered(fmt.Sprint("x", n-1-i), 4, false, make([]wire.Float, each)...))
+	}
+	if p := epochOf(t, c, 4).Shadow; p.N != n/4 || e.waitingBytes < 0 || e.waitingBytes > mostWaitingBytes {
+		t.Errorf("%d pairs, %d bytes wait; want %d pairs", p.N, e.waitingBytes, n/4)
+	}
+}
+
 func TestScoresOfRoutedRequestsComeFromTheRecorders(t *testing.T) {
 	h, c, _ := testHub(t)
 	h.Take(&wire.Batch{Namespace: "abtesting", Endpoint: "safe-driver", Revision: "safe-driver-r2", Pod: "b", Boot: "1", Seq: 1, Dropped: 3, Frames: []wire.Frame{
