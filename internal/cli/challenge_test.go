@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTheTaskOnALaptop runs docs/challenge-9.md as it stands, sections 1.2 and 1.3: two dummies behind one endpoint, a
+// header that reaches either, the share of each step, the promotion. With the program, not in this process.
+func TestTheTaskOnALaptop(t *testing.T) {
+	t.Parallel()
+	w := newLaptop(t)
+	page, err := os.ReadFile("../../docs/challenge-9.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, part, _ := strings.Cut(string(page), "### 1.2 ")
+	part, _, _ = strings.Cut(part, "### 1.4 ")
+	step, answers, tallies := "", []string{}, 0
+	for _, line := range commands(part) {
+		out := w.run(line)
+		switch {
+		case strings.HasPrefix(line, "curl"):
+			answers = append(answers, strings.TrimSpace(out))
+		case strings.Contains(line, " approve "):
+			step = words(line)[3]
+		case strings.Contains(line, " load "):
+			tallies++
+			w.shareIs(out, step)
+		}
+	}
+	if got, want := strings.Join(answers, " "), `"New Model A" "New Model B" "New Model A"`; got != want {
+		t.Errorf("curl was answered %s, want %s", got, want)
+	}
+	if tallies != 3 {
+		t.Errorf("%d tallies, want one for each of 1%%, 10%% and 50%%", tallies)
+	}
+	if out := w.run("serin status -o json"); !strings.Contains(out, `"Promoted"`) {
+		t.Errorf("at the end: %s", out)
+	}
+}
+
+type laptop struct {
+	t              *testing.T
+	dir, port, bin string
+}
+
+func newLaptop(t *testing.T) laptop {
+	t.Helper()
+	dir := t.TempDir()
+	w := laptop{t: t, dir: dir, bin: filepath.Join(dir, "serin")}
+	if out, err := exec.Command("go", "build", "-o", w.bin, "../../cmd/serin").CombinedOutput(); err != nil {
+		t.Fatalf("building serin: %v\n%s", err, out)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, w.port, _ = net.SplitHostPort(ln.Addr().String())
+	_ = ln.Close()
+	for _, name := range []string{"endpoint-a.yaml", "endpoint-b.yaml"} {
+		text, err := os.ReadFile("../../examples/challenge-9/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved := strings.NewReplacer("127.0.0.1:8080", "127.0.0.1:"+w.port, "../../bin/serin", w.bin).Replace(string(text))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(moved), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// run runs one documented command; serve goes to the background until the test ends.
+func (w laptop) run(line string) string {
+	w.t.Helper()
+	args := words(strings.NewReplacer("http://127.0.0.1:8080", "http://127.0.0.1:"+w.port, "examples/challenge-9/", w.dir+"/", "--state .serin", "", "--rate 200 --duration 20s", "--rate 500 --duration 8s").Replace(line))
+	ctx, cancel := context.WithTimeout(w.t.Context(), 4*time.Minute)
+	defer cancel()
+	if args[0] == "curl" {
+		return w.output(exec.CommandContext(ctx, "curl", args[1:]...), line)
+	}
+	if args[1] == "load" {
+		args = append(args, "--url", "http://127.0.0.1:"+w.port+"/score", "-o", "json")
+	} else {
+		args = append(args, "--state", filepath.Join(w.dir, "state"))
+	}
+	if args[1] == "serve" {
+		w.serve(args[1:])
+		return ""
+	}
+	return w.output(exec.CommandContext(ctx, w.bin, args[1:]...), line)
+}
+
+func (w laptop) output(c *exec.Cmd, line string) string {
+	w.t.Helper()
+	var errs strings.Builder
+	c.Stderr = &errs
+	out, err := c.Output()
+	if err != nil {
+		w.t.Fatalf("%s: %v\n%s%s", line, err, out, errs.String())
+	}
+	return string(out)
+}
+
+func (w laptop) serve(args []string) {
+	w.t.Helper()
+	c := exec.Command(w.bin, args...)
+	var log strings.Builder
+	c.Stdout, c.Stderr = &log, &log
+	if err := c.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		_ = c.Wait()
+		if w.t.Failed() {
+			w.t.Log(log.String())
+		}
+	})
+	again := []string{"-s", "-f", "--retry", "120", "--retry-delay", "1", "--retry-all-errors", "-d", "{}", "http://127.0.0.1:" + w.port + "/score"}
+	if err := exec.Command("curl", again...).Run(); err != nil {
+		w.t.Fatalf("serve does not answer: %v", err)
+	}
+}
+
+// shareIs checks a tally against the weight of the step, within five standard deviations.
+func (w laptop) shareIs(tally, step string) {
+	w.t.Helper()
+	var got struct {
+		ByRevision map[string]int `json:"byRevision"`
+	}
+	if err := json.Unmarshal([]byte(tally), &got); err != nil {
+		w.t.Fatalf("%v in %s", err, tally)
+	}
+	percent, err := strconv.ParseFloat(regexp.MustCompile(`[\d.]+`).FindString(step), 64)
+	if err != nil {
+		w.t.Fatalf("step %q: %v", step, err)
+	}
+	n, k := 0, got.ByRevision["dummy-r2"]
+	for _, requests := range got.ByRevision {
+		n += requests
+	}
+	p := percent / 100
+	if off := float64(k) - p*float64(n); n < 500 || off*off > 25*float64(n)*p*(1-p) {
+		w.t.Errorf("step %s: %d of %d requests by the candidate", step, k, n)
+	}
+}
