@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/serin-dev/serin/test/cluster/internal/node"
@@ -129,14 +131,14 @@ func buildAll(ctx context.Context, dir string, kind Kind, log progress) (map[str
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSpace(dir, kind, parts); err != nil {
+	if err := checkSpace(ctx, dir, kind, parts); err != nil {
 		return nil, err
 	}
 	return builder{dir: dir, log: log}.build(ctx, parts)
 }
 
 // checkSpace refuses early what would otherwise fail after half an hour.
-func checkSpace(dir string, kind Kind, parts []part) error {
+func checkSpace(ctx context.Context, dir string, kind Kind, parts []part) error {
 	need := uint64(1 << 30)
 	for _, p := range parts {
 		folder, err := builder{dir: dir}.folder(p)
@@ -148,12 +150,21 @@ func checkSpace(dir string, kind Kind, parts []part) error {
 			break
 		}
 	}
-	free, err := freeSpace(dir)
+	caches, err := goTool(ctx, parts[0].dir, "env", "GOCACHE", "GOMODCACHE")
 	if err != nil {
 		return err
 	}
-	if free < need {
-		return fmt.Errorf("%s has %d MB free, %d are needed: make room, or choose another folder by %s", dir, free>>20, need>>20, envDir)
+	for _, place := range append([]string{dir}, strings.Fields(caches)...) {
+		free, err := freeSpace(place)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // Go makes it, beside what was looked at
+		}
+		if err != nil {
+			return err
+		}
+		if free < need {
+			return fmt.Errorf("%s has %d MB free, %d are needed: make room, or choose other folders by %s, GOCACHE and GOMODCACHE", place, free>>20, need>>20, envDir)
+		}
 	}
 	return nil
 }

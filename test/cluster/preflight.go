@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -36,7 +37,7 @@ func avoidProxy() error {
 }
 
 // needed are the programs of the operating system that a full node calls, and the Debian packages that have them.
-var needed = map[string]string{"runc": "runc", "iptables": "iptables", "conntrack": "conntrack", "ip": "iproute2", "python3": "python3-pip"}
+var needed = map[string]string{"runc": "runc", "iptables": "iptables", "conntrack": "conntrack", "ip": "iproute2", "python3": "python3-pip", "ldd": "libc-bin"}
 
 // checkRights refuses where a full node cannot run.
 func checkRights() error {
@@ -59,6 +60,10 @@ func preflight(ctx context.Context, log progress) error {
 		if _, err := exec.LookPath(program); err != nil {
 			packages = append(packages, from)
 		}
+	}
+	// Debian's python3 comes without pip, which is no program of its own where it is there.
+	if err := exec.CommandContext(ctx, "python3", "-m", "pip", "--version").Run(); err != nil && !slices.Contains(packages, "python3-pip") {
+		packages = append(packages, "python3-pip")
 	}
 	if len(packages) == 0 {
 		return nil
