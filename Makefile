@@ -27,7 +27,7 @@ vuln: ## known vulnerabilities (needs https://vuln.go.dev, or VULNDB=file:///FOL
 
 generate: build ## docs/cli.md, docs/api-reference.md, deep copies, CRDs: everything that is generated
 	./bin/serin docs > docs/cli.md
-	$(TOOL) controller-gen object paths=./api/... crd:maxDescLen=0 output:crd:dir=charts/serin/crds paths=./api/...
+	$(TOOL) controller-gen object paths=./api/... crd:maxDescLen=200 output:crd:dir=charts/serin/crds paths=./api/...
 	$(GO) run ./internal/gendoc > docs/api-reference.md
 
 verify: generate ## fails when a generated file is out of date

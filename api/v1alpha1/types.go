@@ -504,6 +504,7 @@ type Notify struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule=`isURL(self) && url(self).getScheme() in ['http', 'https'] && url(self).getHost() != ""`,message="is no http or https address: write for example https://example.com/hook"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('(?i)^https?://([^/?#]*@)?(localhost|0\\.0\\.0\\.0|127\\.[0-9.]+|169\\.254\\.[0-9.]+|\\[(::1?|fe[89ab][0-9a-f]:[^\\]]*)\\])(:[0-9]*)?([/?#]|$)')`,message="is an address of the controller's own pod or node: write one that others reach too, such as https://example.com/hook"
 	URL string `json:"url"`
 	// Format of what it gets.
 	// +kubebuilder:validation:Enum=CloudEvents;Slack;Teams

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kuberecord "k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -38,6 +39,10 @@ type Controller struct {
 	direct client.Reader
 	hub    Hub
 	life   context.Context // ends with the leadership
+	events kuberecord.EventRecorder
+	// telling are those who still pass on what engines said, endEvents ends the writing of Events.
+	telling   sync.WaitGroup
+	endEvents func()
 
 	mu        sync.Mutex
 	endpoints map[Key]*endpoint
@@ -54,6 +59,10 @@ func NewController(cfg Config, hub Hub) *Controller {
 // Setup registers the reconcilers. life ends when the leadership does.
 func (c *Controller) Setup(life context.Context, mgr ctrl.Manager) error {
 	c.api, c.direct, c.life = mgr.GetClient(), mgr.GetAPIReader(), life
+	var err error
+	if c.events, c.endEvents, err = newEvents(mgr); err != nil {
+		return err
+	}
 	toEndpoint := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 		name := o.GetLabels()[LabelEndpoint]
 		if name == "" {
@@ -61,7 +70,7 @@ func (c *Controller) Setup(life context.Context, mgr ctrl.Manager) error {
 		}
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
 	})
-	err := ctrl.NewControllerManagedBy(mgr).Named("scoringendpoint").For(&v1alpha1.ScoringEndpoint{}).
+	err = ctrl.NewControllerManagedBy(mgr).Named("scoringendpoint").For(&v1alpha1.ScoringEndpoint{}).
 		Watches(&appsv1.Deployment{}, toEndpoint).Watches(&corev1.Pod{}, toEndpoint).Watches(&istio.VirtualService{}, toEndpoint).
 		Complete(reconcile.Func(c.reconcileEndpoint))
 	if err != nil {

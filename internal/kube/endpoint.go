@@ -45,6 +45,7 @@ type endpoint struct {
 	platform *platform
 	record   *record
 	source   *observe.Source
+	teller   *teller
 	cancel   context.CancelFunc
 	done     chan struct{}
 
@@ -97,7 +98,7 @@ func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r sp
 	if err != nil {
 		return nil, err
 	}
-	x.engine = eng
+	x.engine, x.teller = eng, c.listen(e, eng)
 	w, err := wish(r, text)
 	if err != nil {
 		return nil, err
@@ -117,6 +118,8 @@ func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r sp
 		defer close(x.done)
 		x.engine.Run(run)
 	}()
+	x.teller.notifier.Set(receivers(r))
+	c.tell(run, x)
 	go c.show(run, x)
 	return x, nil
 }
@@ -148,6 +151,7 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 		return err
 	}
 	x.source.SetContract(contractOf(r))
+	x.teller.notifier.Set(receivers(r))
 	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (r reading) Status() engine.Status {
 // Counters implements metrics.Endpoint.
 func (r reading) Counters() engine.Counters {
 	n := r.hub.Counts(r.key)
-	out := engine.Counters{FellBack: n.FellBack, ShadowSent: n.Shadowed}
+	out := engine.Counters{FellBack: n.FellBack, ShadowSent: n.Shadowed, Notifications: r.teller.notifier.Counts()}
 	for _, q := range n.Requests {
 		arm := "stable"
 		if q.Arm == judge.Candidate {

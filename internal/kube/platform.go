@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +45,8 @@ type Config struct {
 	ControllerURL string // where recorders report to
 	Logger        *slog.Logger
 	Clock         func() time.Time
+	// ForbiddenReceivers are addresses that notifications never go to; nil: this pod's and its node's.
+	ForbiddenReceivers func(netip.Addr) bool
 }
 
 // platform runs the revisions of one endpoint.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	service "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
@@ -40,6 +41,7 @@ type Options struct {
 	PodName, PodNamespace        string
 	Build                        metrics.Build
 	Logger                       *slog.Logger
+	ForbiddenReceivers           func(netip.Addr) bool // as in Config
 }
 
 // How long a leader that went away is believed: its standby takes over within
@@ -74,8 +76,10 @@ func Run(ctx context.Context, rc *rest.Config, o Options) error {
 		return err
 	}
 	hub := mesh.NewHub(o.Logger, time.Now)
-	c := NewController(Config{RecorderImage: o.RecorderImage, ControllerURL: o.ControllerURL, Logger: o.Logger, Clock: time.Now}, hub)
-	if err := c.Setup(ctx, mgr); err != nil {
+	c := NewController(Config{RecorderImage: o.RecorderImage, ControllerURL: o.ControllerURL, Logger: o.Logger, Clock: time.Now, ForbiddenReceivers: o.ForbiddenReceivers}, hub)
+	life, end := context.WithCancel(ctx)
+	defer end()
+	if err := c.Setup(life, mgr); err != nil {
 		return err
 	}
 	for _, add := range []error{
@@ -92,7 +96,10 @@ func Run(ctx context.Context, rc *rest.Config, o Options) error {
 			return fmt.Errorf("setting up the controller: %w", add)
 		}
 	}
-	if err := mgr.Start(ctx); err != nil {
+	err = mgr.Start(ctx)
+	end()     // whatever ended the manager
+	c.ended() // what was decided is still told
+	if err != nil {
 		return fmt.Errorf("running the controller: %w", err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -131,5 +132,7 @@ func (c *Controller) refuse(ctx context.Context, e *v1alpha1.ScoringEndpoint, wh
 	if err := c.api.Status().Patch(ctx, e, client.MergeFrom(before)); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("refusing the spec of %s/%s: %w", e.Namespace, e.Name, err)
 	}
+	o := referenceOf(e)
+	c.events.Event(&o, corev1.EventTypeWarning, "InvalidDocument", bounded(why.Error(), "what ran before goes on; apply a document without the fault"))
 	return nil
 }

@@ -11,12 +11,15 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/serin-dev/serin/internal/engine"
@@ -39,6 +42,8 @@ type Config struct {
 	LongestPause        time.Duration // default 1 min
 	GiveUp              time.Duration // after this long an event is given up, default 15 min
 	Farewell            time.Duration // at the end what waits gets this long, default 3 s
+	// Forbidden are addresses that no receiver may have, whatever its name; nil: none.
+	Forbidden func(netip.Addr) bool
 }
 
 func (c *Config) setDefaults() {
@@ -87,7 +92,25 @@ type message struct {
 func New(cfg Config) *Notifier {
 	cfg.setDefaults()
 	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Notifier{cfg: cfg, client: &http.Client{Timeout: cfg.Timeout, CheckRedirect: refuse, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute}}}
+	dialer := &net.Dialer{Timeout: cfg.Timeout, Control: cfg.mayDial}
+	return &Notifier{cfg: cfg, client: &http.Client{Timeout: cfg.Timeout, CheckRedirect: refuse, Transport: &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute,
+	}}}
+}
+
+var errForbidden = errors.New("the receiver's name stands for an address of Serin's own, or of its machine's: Serin does not call it")
+
+// mayDial sees the address that a name was found to have, after which nothing can
+// change it any more.
+func (c *Config) mayDial(_, address string, _ syscall.RawConn) error {
+	if c.Forbidden == nil {
+		return nil
+	}
+	a, err := netip.ParseAddrPort(address)
+	if err != nil || c.Forbidden(a.Addr()) {
+		return errForbidden
+	}
+	return nil
 }
 
 // Set says who is told from now on. Receivers that stay keep what waits for them.
@@ -331,6 +354,9 @@ func (n *Notifier) post(ctx context.Context, to Receiver, m message) error {
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err // the rest is the address
+		}
+		if errors.Is(err, errForbidden) {
+			return errForbidden
 		}
 		return &later{cause: err}
 	}

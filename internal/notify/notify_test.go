@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -331,4 +333,20 @@ func TestFollowTellsWhatCameBeforeTheEnd(t *testing.T) {
 	cancel()
 	n.Follow(ctx, events)
 	eventually(t, "both", func() bool { return n.count().Sent == 2 })
+}
+
+// A receiver's name may stand for an address that is not to be called: it is given
+// up at once, and the address is not in the log.
+func TestForbiddenAddressesAreNotCalled(t *testing.T) {
+	r := newReceiver(t, nil)
+	var asked atomic.Pointer[netip.Addr]
+	n, log := notifier(t, Config{Forbidden: func(a netip.Addr) bool { asked.Store(&a); return true }}, Receiver{r.URL + "/secret", CloudEvents})
+	n.Tell(transition(1))
+	eventually(t, "given up", func() bool { return n.count().Failed == 1 })
+	if got := r.all(); len(got) > 0 || asked.Load() == nil || !asked.Load().IsLoopback() {
+		t.Errorf("called %d times, asked about %v", len(got), asked.Load())
+	}
+	if text := log.String(); !strings.Contains(text, "does not call it") || strings.Contains(text, "secret") {
+		t.Errorf("log: %s", text)
+	}
 }

@@ -84,6 +84,11 @@ func TestAModeRefusesWhatItCannotDo(t *testing.T) {
 		{Local, "{image: a}", "spec.scorer.local", "model: FILE"},
 		{Cluster, "{local: {model: m.txt}}", "spec.scorer.image", "@sha256"},
 		{Cluster, "{image: a}\n  traffic: {sticky: {header: x}}", "spec.traffic.sticky.header", "sticky.cookie"},
+		{Cluster, "{image: a}\n  notify: [{url: http://localhost:15000/quitquitquit}]", "spec.notify[0].url", "others reach"},
+		{Cluster, "{image: a}\n  notify: [{url: https://example.com}, {url: http://127.8.0.1}]", "spec.notify[1].url", "others reach"},
+		{Cluster, "{image: a}\n  notify: [{url: 'http://[::1]:80/'}]", "spec.notify[0].url", "others reach"},
+		{Cluster, "{image: a}\n  notify: [{url: 'http://169.254.169.254/metadata'}]", "spec.notify[0].url", "others reach"},
+		{Cluster, "{image: a}\n  notify: [{url: 'http://0.0.0.0'}]", "spec.notify[0].url", "others reach"},
 	} {
 		d, _, err := Load([]byte(badDocument{Scorer: c.text}.text()))
 		if err != nil {

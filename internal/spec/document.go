@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"strings"
@@ -175,6 +176,11 @@ func (d *Document) cluster(c *checker) {
 	if s.Traffic.Sticky.Header != "" {
 		c.bad("spec.traffic.sticky.header", "Istio has no weighted routing by header", "use sticky.cookie")
 	}
+	for i, n := range s.Notify {
+		if controllersOwn(n.URL) {
+			c.bad(fmt.Sprintf("spec.notify[%d].url", i), "is an address of the controller's own pod or node", "write one that others reach too, such as https://example.com/hook")
+		}
+	}
 	if s.Scorer.Image != "" && !strings.Contains(s.Scorer.Image, "@sha256:") {
 		c.note("spec.scorer.image is named by a tag: what it means can change under a running revision; write NAME@sha256:DIGEST")
 	}
@@ -184,6 +190,21 @@ func (d *Document) cluster(c *checker) {
 	if c.written("spec.traffic.listen") {
 		c.note("spec.traffic.listen is not used in a cluster")
 	}
+}
+
+// controllersOwn reports whether a receiver is, by its literal address, what the
+// controller speaks to as itself: a sidecar's administration, a cloud's metadata.
+// Names are looked at when they are called.
+func controllersOwn(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false
+	}
+	if strings.EqualFold(u.Hostname(), "localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return err == nil && (a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified())
 }
 
 // WithModelDigest makes the content of the model file part of the version.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -97,9 +98,7 @@ func rightsOf(r *http.Request, status int) []string {
 // notSeen are rights of the chart that no request shows, and why they are there.
 var notSeen = map[string]string{
 	"update scoringendpoints/finalizers.serin.dev": "asked of whoever sets a blocking owner reference, where the API server's plug-in OwnerReferencesPermissionEnforcement is on",
-	"patch events.":               "an event that is repeated",
-	"create events.events.k8s.io": "events of endpoints",
-	"patch events.events.k8s.io":  "an event that is repeated",
+	"patch events.": "an event that is repeated",
 }
 
 // The controller runs with the chart's rights and no others, through a first version, a rollout with weight, an abort and a
@@ -110,9 +109,9 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	namespaces(t, c, "serin-system", "driven")
 	rights := controllerRights(t, c)
 	u := &used{rights: map[string]bool{}}
-	at := runController(t, c, u)
+	at, hook := runController(t, c, u), newHook(t)
 
-	d := drive{t, c, client(t, c.RESTConfig()), kubernetes.NewForConfigOrDie(c.RESTConfig())}
+	d := drive{t, c, client(t, c.RESTConfig()), kubernetes.NewForConfigOrDie(c.RESTConfig()), hook.url}
 	d.history(12)
 	go d.kubelet(t.Context())
 	d.apply("1")
@@ -125,8 +124,13 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	})
 	d.used(u, "watch horizontalpodautoscalers.autoscaling")
 	at.showMetrics(d)
+	d.events("StepEntered", "Normal", "entered step 50%: 50% of requests to version 2", "Next: the next step opens")
+	hook.told(d, "StepEntered")
 	d.abort()
 	d.until("it is aborted", func(s map[string]any) bool { return text(s, "candidate", "version") == "" })
+	d.events("Accepted", "Normal", "Abort: ", "(by "+approver+")")
+	d.events("Aborted", "Warning", "Next: production serves all")
+	hook.told(d, "Aborted")
 	d.used(u, "delete deployments.apps")
 	d.used(u, "delete scoringrollouts.serin.dev")
 	sayHello(t, at.recorders)
@@ -208,12 +212,16 @@ func runController(t *testing.T, c *cluster.Cluster, u *used) addresses {
 		done <- kube.Run(ctx, rc, kube.Options{
 			RecorderImage: "registry.example.com/serin@sha256:aaaa", ControllerURL: "http://" + at.recorders, AccessLogs: "127.0.0.1:0", Recorders: at.recorders, Health: at.health,
 			PodName: "serin-controller-0", PodNamespace: "serin-system", Logger: slog.New(slog.NewTextHandler(log, nil)),
+			ForbiddenReceivers: func(netip.Addr) bool { return false }, // the test's receiver is on this machine
 		})
 	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("the controller ended: %v", err)
+		}
+		if strings.Contains(log.String(), "secret-path") {
+			t.Error("the log holds the path of a receiver, which may be a secret")
 		}
 		if t.Failed() {
 			t.Logf("the controller's log:\n%s", log)
@@ -276,6 +284,7 @@ type drive struct {
 	c    *cluster.Cluster
 	any  dynamic.Interface
 	core kubernetes.Interface
+	hook string
 }
 
 func (d drive) endpoint() dynamic.ResourceInterface {
@@ -292,7 +301,8 @@ spec:
   scaling: {min: 1, max: 3}
   traffic: {timeout: 1s, candidateTimeout: 500ms}
   rollout: {steps: [{weight: 50%%}, {weight: 100%%}], warmup: 0s, keepFailed: 0s, keepOld: 0s}
-`, version)
+  notify: [{url: %[2]q}]
+`, version, d.hook+"/secret-path")
 	if err := d.c.Apply(d.t.Context(), []byte(text)); err != nil {
 		d.t.Fatal(err)
 	}

@@ -173,9 +173,14 @@ func flatten(out map[string]string, path string, v any) {
 func TestTheAPIServerRefusesWhatOnlyOneMachineCanDo(t *testing.T) {
 	c := start(t)
 	for text, want := range map[string][]string{
-		"  scorer: {local: {model: m.txt}}\n":                                {"spec.scorer.image", "@sha256"},
-		"  scorer: {image: \"\"}\n":                                          {"spec.scorer.image", "@sha256"},
-		"  scorer: {image: a}\n  traffic: {sticky: {header: x-client-id}}\n": {"spec.traffic.sticky", "sticky.cookie"},
+		"  scorer: {local: {model: m.txt}}\n":                                                       {"spec.scorer.image", "@sha256"},
+		"  scorer: {image: \"\"}\n":                                                                 {"spec.scorer.image", "@sha256"},
+		"  scorer: {image: a}\n  traffic: {sticky: {header: x-client-id}}\n":                        {"spec.traffic.sticky", "sticky.cookie"},
+		"  scorer: {image: a}\n  notify: [{url: 'http://LocalHost:15000/quitquitquit'}]\n":          {"spec.notify[0].url", "others reach"},
+		"  scorer: {image: a}\n  notify: [{url: 'https://example.com'}, {url: http://127.8.0.1}]\n": {"spec.notify[1].url", "others reach"},
+		"  scorer: {image: a}\n  notify: [{url: 'http://[::1]:80/'}]\n":                             {"spec.notify[0].url", "others reach"},
+		"  scorer: {image: a}\n  notify: [{url: 'http://169.254.169.254/metadata'}]\n":              {"spec.notify[0].url", "others reach"},
+		"  scorer: {image: a}\n  notify: [{url: 'http://0.0.0.0'}]\n":                               {"spec.notify[0].url", "others reach"},
 	} {
 		_, err := post(t, c.RESTConfig(), "abtesting", before+text, true)
 		for _, w := range want {
