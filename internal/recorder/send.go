@@ -32,6 +32,28 @@ func (r *reports) next() *parcel {
 		r.mu.Unlock()
 		return nil
 	}
+	p, frames := r.fill()
+	r.batch.Seq++
+	b := r.batch
+	b.Dropped, b.Served, b.RepeatsLost = r.dropped, maps.Clone(r.served), maps.Clone(r.repeatsLost)
+	r.changed = false
+	r.mu.Unlock()
+
+	// The frames are encoded already; the outer field takes the place of the inner one.
+	text, err := json.Marshal(struct {
+		wire.Batch
+		Frames []json.RawMessage `json:"frames,omitempty"`
+	}{b, frames})
+	if err != nil {
+		r.done(p, false)
+		return nil
+	}
+	p.text = text
+	return p
+}
+
+// fill takes as many frames as a batch holds. The caller holds mu.
+func (r *reports) fill() (*parcel, []json.RawMessage) {
 	p := &parcel{}
 	size := 0
 	for i := range r.waiting {
@@ -54,23 +76,7 @@ func (r *reports) next() *parcel {
 	left := copy(r.waiting, r.waiting[p.frames:])
 	clear(r.waiting[left:])
 	r.waiting = r.waiting[:left]
-	r.batch.Seq++
-	b := r.batch
-	b.Dropped, b.Served, b.RepeatsLost = r.dropped, maps.Clone(r.served), maps.Clone(r.repeatsLost)
-	r.changed = false
-	r.mu.Unlock()
-
-	// The frames are encoded already; the outer field takes the place of the inner one.
-	text, err := json.Marshal(struct {
-		wire.Batch
-		Frames []json.RawMessage `json:"frames,omitempty"`
-	}{b, frames})
-	if err != nil {
-		r.done(p, false)
-		return nil
-	}
-	p.text = text
-	return p
+	return p, frames
 }
 
 // done gives back the room of a batch that was heard, or that nobody will ever take.
