@@ -203,6 +203,25 @@ func TestPromise6ApprovalIsAnsweredWhenRecorded(t *testing.T) {
 	}
 }
 
+// TestPromise8WhatAMetricSawNobodyWasShown: a scrape looks at the evidence, and nobody
+// has seen it for that.
+func TestPromise8WhatAMetricSawNobodyWasShown(t *testing.T) {
+	w := newWorld(t)
+	w.inProduction("v1")
+	w.atGate("v2")
+	approve := func(id, digest string) engine.ActionResult {
+		return w.answered(w.ask(engine.ActionRequest{ID: id, Action: "Approve", Step: "50%", By: "anna", EvidenceDigest: digest}))
+	}
+	w.round(10, 0)
+	scraped := w.Glance().Rollout.Evidence.Digest
+	if r := approve("a-1", scraped); r.Accepted || r.Reason != string(rollout.EvidenceNotShown) {
+		t.Errorf("approved on what only a scrape saw: %+v", r)
+	}
+	if r := approve("a-2", w.Status().Rollout.Evidence.Digest); !r.Accepted {
+		t.Errorf("refused what was shown: %+v", r)
+	}
+}
+
 // TestPromise6UnreadableRecordIsNeverReplaced: no fresh start, and nothing written.
 func TestPromise6UnreadableRecordIsNeverReplaced(t *testing.T) {
 	for _, c := range []struct{ name, record, says string }{

@@ -5,10 +5,27 @@ import (
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
-// Status returns what is shown of the endpoint now.
+// Status returns what is shown of the endpoint now, to a person: from then on an
+// approval may name its evidence.
 func (e *Engine) Status() Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	st := e.status()
+	if a := e.rec.State.Attempt; a != nil && a.Outcome == rollout.Running {
+		e.shown.add(stepOf(a), st.Rollout.Evidence.Digest)
+	}
+	return st
+}
+
+// Glance is Status for programs that look all the time, such as metrics: what they
+// saw nobody was shown.
+func (e *Engine) Glance() Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status()
+}
+
+func (e *Engine) status() Status {
 	s := e.rec.State
 	st := Status{
 		Endpoint: e.cfg.Endpoint, At: e.cfg.Clock(),
@@ -25,9 +42,6 @@ func (e *Engine) Status() Status {
 	st.Traffic.RequestsPerSecond, st.Traffic.CandidatePerSecond = e.span.rate()
 	if s.Attempt != nil {
 		st.Rollout = e.rollout(s.Attempt)
-		if s.Attempt.Outcome == rollout.Running {
-			e.shown.add(stepOf(s.Attempt), st.Rollout.Evidence.Digest)
-		}
 	}
 	st.Conditions = e.conditions()
 	return st

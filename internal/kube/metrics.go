@@ -84,9 +84,9 @@ func (c *Controller) opened() (out []*endpoint) {
 	return out
 }
 
-// Status implements metrics.Endpoint.
-func (r reading) Status() engine.Status {
-	st := r.engine.Status()
+// Glance implements metrics.Endpoint.
+func (r reading) Glance() engine.Status {
+	st := r.engine.Glance()
 	st.Namespace = r.key.Namespace
 	return st
 }

@@ -19,7 +19,15 @@ func (e *Endpoint) Name() string { return e.name }
 
 // Status returns what is shown of the endpoint.
 func (e *Endpoint) Status() engine.Status {
-	st := e.engine.Status()
+	return e.here(e.engine.Status())
+}
+
+// Glance is Status for programs that look all the time: it shows nobody anything.
+func (e *Endpoint) Glance() engine.Status {
+	return e.here(e.engine.Glance())
+}
+
+func (e *Endpoint) here(st engine.Status) engine.Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	st.Namespace, st.Address = e.resolved.Namespace, e.address

@@ -16,7 +16,7 @@ type Build struct{ Version, Revision string }
 
 // Endpoint is what the metrics of one endpoint are read from.
 type Endpoint interface {
-	Status() engine.Status
+	Glance() engine.Status
 	Counters() engine.Counters
 }
 
@@ -93,7 +93,7 @@ func (m Collector) Describe(ch chan<- *prometheus.Desc) {
 func (m Collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(build, prometheus.GaugeValue, 1, m.Build.Version, m.Build.Revision, runtime.Version())
 	for _, e := range m.Endpoints() {
-		st := e.Status()
+		st := e.Glance()
 		s := sink{ch, st.Namespace, st.Endpoint}
 		s.counters(e.Counters())
 		s.status(&st)

@@ -24,6 +24,7 @@ import (
 type Control interface {
 	Name() string
 	Status() engine.Status
+	Glance() engine.Status // Status, for a program that looks all the time
 	Apply(ctx context.Context, document []byte, by string, dryRun bool) (engine.ApplyResult, error)
 	Act(ctx context.Context, a engine.ActionRequest) (engine.ActionResult, error)
 	Delete(ctx context.Context, by string, dryRun bool) (engine.ApplyResult, error)

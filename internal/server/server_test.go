@@ -78,6 +78,7 @@ func fullStatus() engine.Status {
 
 func (f *fake) Name() string              { return "m" }
 func (f *fake) Status() engine.Status     { return f.status }
+func (f *fake) Glance() engine.Status     { return f.status }
 func (f *fake) Counters() engine.Counters { return f.counters }
 func (f *fake) Apply(_ context.Context, doc []byte, by string, dry bool) (engine.ApplyResult, error) {
 	f.mu.Lock()
