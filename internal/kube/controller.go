@@ -46,6 +46,7 @@ type Controller struct {
 
 	mu        sync.Mutex
 	endpoints map[Key]*endpoint
+	leaving   map[Key]*leaving // deleted, and brought to stable
 }
 
 // NewController makes one; Setup adds it to a manager.
@@ -53,7 +54,7 @@ func NewController(cfg Config, hub Hub) *Controller {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Controller{cfg: cfg, hub: hub, endpoints: map[Key]*endpoint{}, life: context.Background()}
+	return &Controller{cfg: cfg, hub: hub, endpoints: map[Key]*endpoint{}, leaving: map[Key]*leaving{}, life: context.Background()}
 }
 
 // Setup registers the reconcilers. life ends when the leadership does.
@@ -96,13 +97,14 @@ func (c *Controller) reconcileEndpoint(ctx context.Context, req reconcile.Reques
 	var e v1alpha1.ScoringEndpoint
 	if err := c.api.Get(ctx, req.NamespacedName, &e); err != nil {
 		if apierrors.IsNotFound(err) {
-			c.drop(k)
+			c.forget(k)
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, fmt.Errorf("reading endpoint %q: %w", k, err)
 	}
 	if e.DeletionTimestamp != nil {
-		return reconcile.Result{}, c.finish(ctx, &e)
+		again, err := c.finish(ctx, &e)
+		return reconcile.Result{RequeueAfter: again}, err
 	}
 	if controllerutil.AddFinalizer(&e, finalizer) {
 		if err := c.api.Update(ctx, &e); err != nil {
@@ -157,29 +159,6 @@ func (c *Controller) drop(k Key) {
 	}
 }
 
-// finish brings the traffic to stable, then lets the endpoint go: what it owns is
-// removed with it.
-func (c *Controller) finish(ctx context.Context, e *v1alpha1.ScoringEndpoint) error {
-	k := Key{Namespace: e.Namespace, Name: e.Name}
-	if x := c.get(k); x != nil {
-		rec := x.engine.Record()
-		c.drop(k)
-		if s := rec.State.Stable; s != nil {
-			to := rec.State.Routing
-			to.Epoch, to.WeightBP, to.ShadowBP, to.HandOver = to.Epoch+1, 0, 0, true
-			if err := x.platform.Apply(ctx, rollout.SetRouting{Routing: to}); err != nil {
-				return err
-			}
-		}
-	}
-	if controllerutil.RemoveFinalizer(e, finalizer) {
-		if err := c.api.Update(ctx, e); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("removing the finalizer of %q: %w", k, err)
-		}
-	}
-	return nil
-}
-
 // reconcileAction answers an action once.
 func (c *Controller) reconcileAction(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var a v1alpha1.RolloutAction
@@ -213,6 +192,8 @@ func (c *Controller) withoutEndpoint(ctx context.Context, a *v1alpha1.RolloutAct
 		return reconcile.Result{}, c.answer(ctx, a, engine.ActionResult{Reason: "NotFound", Message: fmt.Sprintf("there is no ScoringEndpoint %q in namespace %q", a.Spec.Endpoint, a.Namespace)})
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("reading endpoint %q: %w", a.Spec.Endpoint, err)
+	case e.DeletionTimestamp != nil:
+		return reconcile.Result{}, c.answer(ctx, a, engine.ActionResult{Reason: string(rollout.NotPossibleNow), Message: fmt.Sprintf("ScoringEndpoint %q is being deleted: all traffic goes to stable until its routes go", a.Spec.Endpoint)})
 	}
 	return reconcile.Result{RequeueAfter: time.Second}, nil
 }

@@ -1,0 +1,199 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	istio "istio.io/client-go/pkg/apis/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/rollout"
+	"github.com/serin-dev/serin/internal/spec"
+)
+
+const (
+	leaveAgain = 500 * time.Millisecond
+	// quiet is how long no request must have come by the routes that were removed:
+	// longer than the gateway keeps its log.
+	quiet = 3 * time.Second
+	// quietAtMost bounds it.
+	quietAtMost = 20 * time.Second
+)
+
+// leaving is an endpoint that was deleted: its engine has stopped, its revisions run
+// until no route leads to them.
+type leaving struct {
+	platform *platform
+	to       rollout.Routing // all to stable; no Stable: there is nothing to bring anywhere
+	asked    time.Time       // since when the routes say so
+	removed  time.Time       // since when there are none
+}
+
+// finish brings the traffic to stable and waits until it is seen there, then takes
+// the routes away, then lets the endpoint go with all that it owns. What fails is
+// tried again; it returns when to look again, 0: never.
+func (c *Controller) finish(ctx context.Context, e *v1alpha1.ScoringEndpoint) (time.Duration, error) {
+	k := Key{Namespace: e.Namespace, Name: e.Name}
+	if !controllerutil.ContainsFinalizer(e, finalizer) {
+		c.forget(k)
+		return 0, nil
+	}
+	l, err := c.leave(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	if l.to.Stable != "" {
+		if again, err := l.bringHome(ctx, e); again > 0 || err != nil {
+			return again, err
+		}
+	}
+	controllerutil.RemoveFinalizer(e, finalizer)
+	if err := c.api.Update(ctx, e); client.IgnoreNotFound(err) != nil {
+		return 0, fmt.Errorf("removing the finalizer of %q: %w", k, err)
+	}
+	c.forget(k)
+	return 0, nil
+}
+
+// forget ends what is kept of an endpoint.
+func (c *Controller) forget(k Key) {
+	c.mu.Lock()
+	_, left := c.leaving[k]
+	delete(c.leaving, k)
+	c.mu.Unlock()
+	if left {
+		c.hub.Forget(k)
+	}
+	c.drop(k)
+}
+
+// leave stops the engine, once. A controller that was started since has none and
+// reads the record.
+func (c *Controller) leave(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*leaving, error) {
+	k := Key{Namespace: e.Namespace, Name: e.Name}
+	c.mu.Lock()
+	l, x := c.leaving[k], c.endpoints[k]
+	c.mu.Unlock()
+	if l != nil {
+		return l, nil
+	}
+	if x != nil {
+		x.close()
+		l = &leaving{platform: x.platform, to: home(x.engine.Record().State)}
+	} else {
+		var err error
+		if l, err = c.recallLeaving(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	delete(c.endpoints, k)
+	c.leaving[k] = l
+	c.mu.Unlock()
+	return l, nil
+}
+
+// home routes everything to stable.
+func home(s rollout.State) rollout.Routing {
+	to := s.Routing
+	if s.Stable == nil {
+		return rollout.Routing{}
+	}
+	to.Epoch, to.Stable, to.WeightBP, to.ShadowBP, to.HandOver = to.Epoch+1, s.Stable.Name, 0, 0, to.Candidate != ""
+	return to
+}
+
+// recallLeaving reads what was routed from the record. One that cannot be read is no
+// reason to keep the endpoint: to delete it is the way to start anew.
+func (c *Controller) recallLeaving(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*leaving, error) {
+	k := Key{Namespace: e.Namespace, Name: e.Name}
+	var s saved
+	if e.Status.Record != "" && json.Unmarshal([]byte(e.Status.Record), &s) != nil {
+		c.cfg.Logger.Error("the record cannot be read: the endpoint goes with its routes as they are", "endpoint", k.String())
+		return &leaving{}, nil
+	}
+	r, _, err := resolve(e)
+	if err != nil { // refused: what runs is of the document before
+		r, err = resolveText([]byte(s.Record.Document))
+	}
+	if s.Record.State.Stable == nil || err != nil {
+		return &leaving{}, nil
+	}
+	if _, err := c.hub.Watch(k, contractOf(r)); err != nil {
+		return nil, err
+	}
+	p := newPlatform(k, c.cfg, c.api, c.hub)
+	p.set(ownerOf(e), r)
+	return &leaving{platform: p, to: home(s.Record.State)}, p.recall(s.Record.Revisions, s.Record.State.Routing)
+}
+
+func resolveText(text []byte) (spec.Resolved, error) {
+	doc, _, err := spec.Load(text)
+	if err != nil {
+		return spec.Resolved{}, err
+	}
+	r, _, err := doc.For(spec.Cluster)
+	return r, err
+}
+
+// bringHome routes everything to stable, then takes the routes away; it returns when
+// to look again, 0: it is done.
+func (l *leaving) bringHome(ctx context.Context, e *v1alpha1.ScoringEndpoint) (time.Duration, error) {
+	p := l.platform
+	now := p.cfg.Clock()
+	there, err := p.ownRoutes(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	if there && l.removed.IsZero() {
+		if err := p.Apply(ctx, rollout.SetRouting{Routing: l.to}); err != nil {
+			return 0, err
+		}
+		if l.asked.IsZero() {
+			l.asked = now
+		}
+		if p.mesh.InForce(p.key, l.to.Rollout) < l.to.Epoch && now.Sub(l.asked) < unseenWait {
+			return leaveAgain, nil
+		}
+		if err := p.removeRoutes(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if l.removed.IsZero() {
+		l.removed = now
+	}
+	gone := now.Sub(l.removed)
+	if gone < quiet || now.Sub(p.mesh.Losses(p.key).Logged) < quiet && gone < quietAtMost {
+		return leaveAgain, nil
+	}
+	return 0, nil
+}
+
+// ownRoutes reports whether the endpoint's own VirtualService is there.
+func (p *platform) ownRoutes(ctx context.Context, e *v1alpha1.ScoringEndpoint) (bool, error) {
+	var vs istio.VirtualService
+	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &vs)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the routes of %q: %w", p.key, err)
+	}
+	return vs.DeletionTimestamp == nil && metav1.IsControlledBy(&vs, e), nil
+}
+
+// removeRoutes takes the routes away before the scorers: a request that has no route
+// is told so, one whose scorer is gone would fail.
+func (p *platform) removeRoutes(ctx context.Context) error {
+	vs := &istio.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: p.key.Name}}
+	if err := p.api.Delete(ctx, vs); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("removing the routes of %q: %w", p.key, err)
+	}
+	return nil
+}
