@@ -128,3 +128,14 @@ func TestStaleRoutes(t *testing.T) {
 		}
 	}
 }
+
+// TestClientsDrawAgainByTheFrozenPlan: not by the steps of a document that came since.
+func TestClientsDrawAgainByTheFrozenPlan(t *testing.T) {
+	w := newWorld(t)
+	w.set(testOwner, w.document(testDocument+"  rollout: {steps: [{weight: 30%}, {weight: 50%}, {weight: 100%}]}\n"))
+	w.apply(rollout.StartRevision{Revision: r1}, rollout.StartRevision{Revision: r2})
+	w.apply(rollout.SetRouting{Routing: rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Step: 1, Stable: r1.Name, Candidate: r2.Name, WeightBP: 5000, BeforeBP: 1000}})
+	if got := w.routes().BeforeBP; got != 1000 {
+		t.Errorf("the weight before is %d basis points, want the 1000 of the rollout's own plan", got)
+	}
+}

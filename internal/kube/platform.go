@@ -182,11 +182,7 @@ func (p *platform) putRouting(ctx context.Context, r rollout.Routing) error {
 }
 
 func (p *platform) routes() RouteInput {
-	in := routeInput(p.key, p.owner, p.resolved, p.routing)
-	if s, steps := p.routing.Step, p.resolved.Plan.Steps; s > 0 && s < len(steps) {
-		in.BeforeBP = steps[s-1].WeightBP
-	}
-	return in
+	return routeInput(p.key, p.owner, p.resolved, p.routing)
 }
 
 // orderAll tells every revision that the routes name, or named, what it is now.

@@ -40,7 +40,7 @@ func routeInput(k Key, owner metav1.OwnerReference, r spec.Resolved, routing rol
 	t := r.Endpoint.Spec.Traffic
 	return RouteInput{
 		Key: k, Owner: owner, Hosts: t.Hosts, Gateway: t.Gateway, Header: HeaderRoute{t.Header.Name, t.Header.Stable, t.Header.Candidate},
-		Cookie: t.Sticky.Cookie, Timeout: r.Traffic.Timeout, Routing: routing,
+		Cookie: t.Sticky.Cookie, Timeout: r.Traffic.Timeout, Routing: routing, BeforeBP: routing.BeforeBP,
 	}
 }
 

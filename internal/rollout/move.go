@@ -133,6 +133,9 @@ func (t *turn) keepFlags(a *Attempt) {
 func (t *turn) routing(a *Attempt, step int) Routing {
 	p := a.Plan.Steps[step]
 	r := Routing{Rollout: a.ID, Step: step, Stable: t.s.Stable.Name, Candidate: a.To.Name, WeightBP: p.WeightBP, ShadowBP: p.ShadowBP}
+	if step > 0 {
+		r.BeforeBP = a.Plan.Steps[step-1].WeightBP
+	}
 	if !t.status(t.s.Candidate).Ready {
 		r.WeightBP, r.ShadowBP = 0, 0
 	}

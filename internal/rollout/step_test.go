@@ -165,3 +165,27 @@ func TestAnInvalidWindowIsRefusedAndFreezes(t *testing.T) {
 		t.Errorf("a good window is refused: %v", err)
 	}
 }
+
+// TestWhatClientsDrewBeforeIsOfTheFrozenPlan: a document that is applied meanwhile has
+// other steps.
+func TestWhatClientsDrewBeforeIsOfTheFrozenPlan(t *testing.T) {
+	w := newWorld(t)
+	w.in.Plan.HarmBudget = 100
+	w.in.Plan.Steps = []PlanStep{{Name: "10%", WeightBP: 1000}, {Name: "50%", WeightBP: 5000}, {Name: "100%", WeightBP: fullWeight}}
+	for _, v := range []string{"v1", "v2"} {
+		w.in.Wish = Wish{Digest: v, Version: v}
+		for range 2 {
+			w.step()
+		}
+	}
+	if r := w.state.Routing; r.WeightBP != 1000 || r.BeforeBP != 0 {
+		t.Fatalf("routes of the first step: %+v", w.state.Routing)
+	}
+	w.in.Plan.Steps = []PlanStep{{Name: "30%", WeightBP: 3000}, {Name: "40%", WeightBP: 4000}, {Name: "100%", WeightBP: fullWeight}}
+	for range 5 {
+		w.tick(time.Second)
+	}
+	if r := w.state.Routing; r.WeightBP != 5000 || r.BeforeBP != 1000 {
+		t.Errorf("routes of the second step: %+v, want 50 %% after 10 %%", r)
+	}
+}

@@ -117,6 +117,9 @@ type Routing struct {
 	Candidate string `json:"candidate,omitempty"` // with weight 0: reachable by header only
 	WeightBP  int    `json:"weightBP"`
 	ShadowBP  int    `json:"shadowBP"`
+	// BeforeBP is the weight of the step before: clients that keep their arm and drew
+	// stable then draw again.
+	BeforeBP int `json:"beforeBP,omitempty"`
 	// Warmup and Calibrating requests are not judged, or not by latency.
 	Warmup      bool `json:"warmup,omitempty"`
 	Calibrating bool `json:"calibrating,omitempty"`
