@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"time"
 
@@ -79,14 +80,17 @@ func (p *platform) change(ctx context.Context, owner metav1.OwnerReference, r sp
 	was, wasOwner := p.resolved, p.owner
 	p.owner, p.resolved = owner, r
 	p.scorers[r.Digest] = r.Endpoint.Spec.Scorer
-	if p.routing.Stable == "" {
-		return nil
+	var err error
+	if !reflect.DeepEqual(was.Endpoint.Spec.Scaling, r.Endpoint.Spec.Scaling) {
+		err = p.rescale(ctx)
 	}
-	if err := p.putRouting(ctx, p.routing); err != nil {
+	if err == nil && p.routing.Stable != "" {
+		err = p.putRouting(ctx, p.routing)
+	}
+	if err != nil {
 		p.owner, p.resolved = wasOwner, was
-		return err
 	}
-	return nil
+	return err
 }
 
 // inPlace reports that these routes were written, and stand as they were written:

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serin-dev/serin/internal/observe/mesh"
@@ -137,5 +139,33 @@ func TestClientsDrawAgainByTheFrozenPlan(t *testing.T) {
 	w.apply(rollout.SetRouting{Routing: rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Step: 1, Stable: r1.Name, Candidate: r2.Name, WeightBP: 5000, BeforeBP: 1000}})
 	if got := w.routes().BeforeBP; got != 1000 {
 		t.Errorf("the weight before is %d basis points, want the 1000 of the rollout's own plan", got)
+	}
+}
+
+// TestScalingReachesRevisionsThatRun: kubectl scale and a changed document, either way.
+func TestScalingReachesRevisionsThatRun(t *testing.T) {
+	w := newWorld(t)
+	w.apply(rollout.StartRevision{Revision: r1}, rollout.StartRevision{Revision: r2}, rollout.SetRouting{Routing: rollout.Routing{Epoch: 1, Rollout: "safe-driver-2", Stable: r1.Name, Candidate: r2.Name, WeightBP: 1000}})
+	for _, c := range []struct {
+		scaling  string
+		replicas int32
+		least    int32 // of the autoscaler; 0: none
+	}{
+		{"{replicas: 3}", 3, 0}, {"{min: 2, max: 5}", 0, 2}, {"{min: 4, max: 5}", 0, 4}, {"{replicas: 2}", 2, 0}, {"{}", 1, 0},
+	} {
+		if err := w.change(t.Context(), testOwner, w.document(testDocument+"  scaling: "+c.scaling+"\n")); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{r1.Name, r2.Name} {
+			var d appsv1.Deployment
+			var h autoscalingv2.HorizontalPodAutoscaler
+			err := w.get(name, &h)
+			if c.least > 0 && (err != nil || *h.Spec.MinReplicas != c.least) || c.least == 0 && err == nil {
+				t.Errorf("%s %s: autoscaler %+v (%v), want a least of %d", c.scaling, name, h.Spec, err, c.least)
+			}
+			if err := w.get(name, &d); err != nil || c.replicas > 0 && *d.Spec.Replicas != c.replicas {
+				t.Errorf("%s %s: %d replicas (%v), want %d", c.scaling, name, *d.Spec.Replicas, err, c.replicas)
+			}
+		}
 	}
 }

@@ -81,11 +81,7 @@ func (p *platform) holdStable(ctx context.Context) error {
 	if p.routing.WeightBP > 0 {
 		floor = max(d.Status.ReadyReplicas, p.heldFloor(ctx))
 	}
-	number, err := strconv.Atoi(trimR(d.Labels[LabelVersion]))
-	if err != nil {
-		return fmt.Errorf("reading the number of revision %q: %w", d.Name, err)
-	}
-	in, err := p.input(rollout.Revision{Name: d.Name, Number: number, Digest: d.Annotations[AnnotationDigest], Version: d.Annotations[AnnotationVersion]})
+	in, err := p.inputOf(&d)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,66 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/serin-dev/serin/internal/rollout"
+)
+
+// rescale gives every revision that runs the document's replicas, or its autoscaler.
+// Nothing else of a revision is written: it is immutable. The caller holds mu.
+func (p *platform) rescale(ctx context.Context) error {
+	var list appsv1.DeploymentList
+	if err := p.api.List(ctx, &list, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
+		return fmt.Errorf("listing deployments of %q: %w", p.key, err)
+	}
+	for i := range list.Items {
+		d := &list.Items[i]
+		if d.Annotations[AnnotationStopAsked] != "" || d.Annotations[AnnotationDigest] == "" {
+			continue
+		}
+		if err := p.rescaleOne(ctx, d); err != nil {
+			return fmt.Errorf("scaling revision %q: %w", d.Name, err)
+		}
+	}
+	return nil
+}
+
+func (p *platform) rescaleOne(ctx context.Context, d *appsv1.Deployment) error {
+	s := p.resolved.Endpoint.Spec.Scaling
+	if autoscaled(s) {
+		if d.Name == p.routing.Stable {
+			return p.holdStable(ctx)
+		}
+		in, err := p.inputOf(d)
+		if err != nil {
+			return err
+		}
+		return p.write(ctx, MakeAutoscaler(in, cpuPercent(s), 0))
+	}
+	h := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}}
+	if err := p.api.Delete(ctx, h); client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	want := int32(1)
+	if s.Replicas != nil {
+		want = *s.Replicas
+	}
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, want)
+	return client.IgnoreNotFound(p.api.Patch(ctx, d, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(FieldManager)))
+}
+
+// inputOf reads from a Deployment which revision it is.
+func (p *platform) inputOf(d *appsv1.Deployment) (RevisionInput, error) {
+	number, err := strconv.Atoi(trimR(d.Labels[LabelVersion]))
+	if err != nil {
+		return RevisionInput{}, fmt.Errorf("reading the number of revision %q: %w", d.Name, err)
+	}
+	return p.input(rollout.Revision{Name: d.Name, Number: number, Digest: d.Annotations[AnnotationDigest], Version: d.Annotations[AnnotationVersion]})
+}
