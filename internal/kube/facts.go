@@ -2,11 +2,13 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"time"
 
 	istio "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -102,4 +104,17 @@ func (p *platform) inPlace(ctx context.Context, r rollout.Routing) bool {
 	}
 	over, err := p.overwritten(ctx)
 	return err == nil && !over
+}
+
+// exists refuses a share for a candidate that has no Deployment: its requests would
+// reach nobody.
+func (p *platform) exists(ctx context.Context, r rollout.Routing) error {
+	if r.WeightBP == 0 && r.ShadowBP == 0 {
+		return nil
+	}
+	var d appsv1.Deployment
+	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: r.Candidate}, &d); err != nil {
+		return fmt.Errorf("routing a share of %q to %q: %w", p.key, r.Candidate, err)
+	}
+	return nil
 }

@@ -157,6 +157,9 @@ func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
 	if p.inPlace(ctx, r) {
 		return nil
 	}
+	if err := p.exists(ctx, r); err != nil {
+		return err
+	}
 	return p.putRouting(ctx, r)
 }
 
