@@ -51,6 +51,9 @@ type endpoint struct {
 
 	generation atomic.Int64 // of the spec that is the wish
 	refused    atomic.Bool  // the present spec is not
+
+	shown   string    // the status as it was last shown, but for its time
+	shownAt time.Time // of show alone
 }
 
 // resolve reads the spec of an object as a document: one place for both modes.

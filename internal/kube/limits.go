@@ -24,6 +24,7 @@ const (
 	mostStep     = 63
 	mostWeight   = 16
 	mostLines    = 500
+	mostRecord   = 1_000_000
 )
 
 // cut returns s, or what fits of it with a note. The API server counts characters.

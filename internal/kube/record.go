@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
@@ -50,9 +52,11 @@ type record struct {
 	api    client.Client
 	direct client.Reader // not cached: a save must see what is
 
-	mu   sync.Mutex
-	last string // status.record as we wrote or read it
-	have saved
+	mu      sync.Mutex
+	last    string // status.record as we wrote or read it
+	tried   string // what a save that failed may have written
+	version string // of the object that holds it; empty: look
+	have    saved
 }
 
 func newRecord(k Key, api client.Client, direct client.Reader) *record {
@@ -76,7 +80,7 @@ func (r *record) Load(ctx context.Context, _ string) (engine.Record, bool, error
 	if err != nil {
 		return engine.Record{}, false, err
 	}
-	r.last, r.have = e.Status.Record, saved{}
+	r.last, r.version, r.have = e.Status.Record, e.ResourceVersion, saved{}
 	if r.last == "" {
 		return engine.Record{}, false, nil
 	}
@@ -116,28 +120,88 @@ func (r *record) Save(ctx context.Context, rec engine.Record, with engine.Additi
 
 // write replaces status.record if it is still what we last knew.
 func (r *record) write(ctx context.Context, next saved) error {
-	text, err := json.Marshal(next)
+	next, text, err := bounded(next)
 	if err != nil {
 		return fmt.Errorf("saving the record of %q: %w", r.key, err)
 	}
 	for range saveTries {
-		var e *v1alpha1.ScoringEndpoint
-		if e, err = r.object(ctx); err != nil {
-			return err
+		if r.version == "" {
+			if err = r.look(ctx); err != nil {
+				return err
+			}
 		}
-		if e.Status.Record != r.last {
-			return fmt.Errorf("saving the record of %q: %w", r.key, errFenced)
-		}
-		e.Status.Record = string(text)
-		if err = r.api.Status().Update(ctx, e, client.FieldOwner(FieldManager)); err == nil {
-			r.last, r.have = string(text), next
+		if err = r.patch(ctx, text); err == nil {
+			r.have = next
 			return nil
 		}
+		r.version = "" // whatever it was: look before the next try
 		if !apierrors.IsConflict(err) {
 			break
 		}
 	}
 	return fmt.Errorf("saving the record of %q: %w", r.key, err)
+}
+
+// look learns which version of the object holds the record that we know.
+func (r *record) look(ctx context.Context) error {
+	e, err := r.object(ctx)
+	if err != nil {
+		return err
+	}
+	if r.tried != "" && e.Status.Record == r.tried { // written, and the answer was lost
+		r.last = r.tried
+	}
+	if e.Status.Record != r.last {
+		return fmt.Errorf("saving the record of %q: %w", r.key, errFenced)
+	}
+	r.version = e.ResourceVersion
+	return nil
+}
+
+// patch writes the record into that version of the object, or nothing.
+func (r *record) patch(ctx context.Context, text string) error {
+	raw, err := json.Marshal(map[string]any{"metadata": map[string]string{"resourceVersion": r.version}, "status": map[string]string{"record": text}})
+	if err != nil {
+		return err
+	}
+	e := &v1alpha1.ScoringEndpoint{ObjectMeta: metav1.ObjectMeta{Namespace: r.key.Namespace, Name: r.key.Name}}
+	r.tried = text
+	if err := r.api.Status().Patch(ctx, e, client.RawPatch(types.MergePatchType, raw), client.FieldOwner(FieldManager)); err != nil {
+		return err
+	}
+	r.last, r.tried, r.version = text, "", e.ResourceVersion
+	return nil
+}
+
+// saw notes a newer version of the object that holds the record that we know, so that
+// the next save need not look for it.
+func (r *record) saw(e *v1alpha1.ScoringEndpoint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last != "" && e.Status.Record == r.last {
+		r.version = e.ResourceVersion
+	}
+}
+
+// bounded makes a record fit into its field: what is left out first is what the
+// judgements of transitions stood on, oldest first, then the oldest audit lines.
+func bounded(next saved) (saved, string, error) {
+	for {
+		text, err := json.Marshal(next)
+		if err != nil || len(text) <= mostRecord {
+			return next, string(text), err
+		}
+		next.Audit = slices.Clone(next.Audit)
+		judged := slices.IndexFunc(next.Audit, func(e entry) bool { return e.Judged != nil })
+		switch {
+		case judged >= 0:
+			next.Audit[judged].Judged = nil
+		case len(next.Audit) > 0:
+			next.Audit = next.Audit[1:]
+		default:
+			return next, "", fmt.Errorf("it takes %d bytes, more than the %d that its field holds", len(text), mostRecord)
+		}
+	}
 }
 
 // Audit returns audit entries, latest first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,5 +123,129 @@ func TestEndedRolloutsAreFiled(t *testing.T) {
 	got, err := r.Rollouts(ctx, "", 1)
 	if err != nil || len(got) != 1 || got[0].Attempt.Number != rolloutsKept+2 || len(got[0].Decisions) != 1 {
 		t.Errorf("the latest rollout: %+v, %v; want number %d with its decision", got, err, rolloutsKept+2)
+	}
+}
+
+// counting counts what is read, and can lose answers.
+type counting struct {
+	client.Client
+	reads int
+	lose  bool
+}
+
+func (c *counting) Get(ctx context.Context, k client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	c.reads++
+	return c.Client.Get(ctx, k, o, opts...)
+}
+
+func (c *counting) Status() client.SubResourceWriter { return losing{c.Client.Status(), c} }
+
+type losing struct {
+	client.SubResourceWriter
+	c *counting
+}
+
+func (l losing) Patch(ctx context.Context, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+	if err := l.SubResourceWriter.Patch(ctx, o, p, opts...); err != nil || !l.c.lose {
+		return err
+	}
+	l.c.lose = false
+	return context.DeadlineExceeded
+}
+
+// TestASaveReadsNothing as long as nobody else writes the object, and also when the
+// one who does is the one that shows the status.
+func TestASaveReadsNothing(t *testing.T) {
+	w := newWorld(t, testEndpoint())
+	api := &counting{Client: w.api}
+	r := newRecord(testKey, api, api)
+	if _, _, err := r.Load(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	save := func(epoch uint32, reads int) {
+		t.Helper()
+		api.reads = 0
+		if err := r.Save(t.Context(), testRecord(epoch), engine.Additions{}); err != nil {
+			t.Fatal(err)
+		}
+		if api.reads != reads {
+			t.Errorf("save %d read %d times, want %d", epoch, api.reads, reads)
+		}
+	}
+	save(1, 0)
+	save(2, 0)
+	var e v1alpha1.ScoringEndpoint
+	if err := w.get(testKey.Name, &e); err != nil {
+		t.Fatal(err)
+	}
+	before := e.DeepCopy()
+	e.Status.Message = "shown"
+	if err := w.api.Status().Patch(t.Context(), &e, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	r.saw(&e)
+	save(3, 0)
+	if err := w.get(testKey.Name, &e); err != nil || e.Status.Message != "shown" {
+		t.Errorf("message %q (%v): a save took away what was shown", e.Status.Message, err)
+	}
+	e.Labels = map[string]string{"someone": "edits"}
+	if err := w.api.Update(t.Context(), &e); err != nil {
+		t.Fatal(err)
+	}
+	save(4, 1)
+	save(5, 0)
+	other := newRecord(testKey, w.api, w.api)
+	if _, _, err := other.Load(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Save(t.Context(), testRecord(6), engine.Additions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.get(testKey.Name, &e); err != nil {
+		t.Fatal(err)
+	}
+	r.saw(&e) // somebody else's record makes no version of ours
+	if err := r.Save(t.Context(), testRecord(7), engine.Additions{}); !errors.Is(err, errFenced) {
+		t.Errorf("after another controller's save: %v, want it refused", err)
+	}
+}
+
+// TestASaveWhoseAnswerIsLost: what it wrote is not taken for another controller's.
+func TestASaveWhoseAnswerIsLost(t *testing.T) {
+	w := newWorld(t, testEndpoint())
+	api := &counting{Client: w.api}
+	r := newRecord(testKey, api, api)
+	if _, _, err := r.Load(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	api.lose = true
+	if err := r.Save(t.Context(), testRecord(1), engine.Additions{}); err == nil {
+		t.Fatal("the answer was lost and nobody says so")
+	}
+	if err := r.Save(t.Context(), testRecord(2), engine.Additions{}); err != nil {
+		t.Errorf("the next save: %v", err)
+	}
+}
+
+// TestARecordThatIsTooLargeLosesItsOldestLines, never a decision.
+func TestARecordThatIsTooLargeLosesItsOldestLines(t *testing.T) {
+	next := saved{Record: testRecord(1)}
+	for i := range 100 {
+		e := entry{Entry: engine.Entry{Kind: engine.EntryTransition, Message: strings.Repeat("x", 12_000)}}
+		if i%2 == 0 {
+			e.Judged = &engine.Judgement{Reason: strings.Repeat("y", 1000)}
+		}
+		next.Audit = append(next.Audit, e)
+	}
+	got, text, err := bounded(next)
+	if err != nil || len(text) > mostRecord || len(got.Audit) < 70 {
+		t.Errorf("%d bytes, %d lines (%v); want at most %d bytes, and most lines", len(text), len(got.Audit), err, mostRecord)
+	}
+	if len(next.Audit) != 100 || next.Audit[0].Judged == nil {
+		t.Error("bounding changed what it was given")
+	}
+	next.Record.Document = strings.Repeat("z", mostRecord)
+	if _, _, err := bounded(next); err == nil {
+		t.Error("a record that fits in no way is taken to fit")
 	}
 }

@@ -22,6 +22,10 @@ import (
 // showEvery bounds how old the status that people see may be.
 const showEvery = 2 * time.Second
 
+// showAtRest is how old it may be when nothing happens: the command line calls it old
+// after a minute.
+const showAtRest = 20 * time.Second
+
 // show writes what the engine says into the status, at every change and now and
 // then, until the context ends.
 func (c *Controller) show(ctx context.Context, x *endpoint) {
@@ -56,12 +60,14 @@ func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 		meta.SetStatusCondition(&next.Status.Conditions, metav1.Condition{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted", Message: "the document is what is wished for", ObservedGeneration: x.generation.Load()})
 	}
 	next.Status.Selector = stableSelector(x.engine.Record(), e.Name)
-	if !jsonEqual(&e.Status, &next.Status) {
+	if !jsonEqual(&e.Status, &next.Status) && x.worthShowing(st) {
 		// A merge patch of what is shown alone: the record has a writer of its own.
 		next.Status.Record = e.Status.Record
 		if err := c.api.Status().Patch(ctx, next, client.MergeFrom(&e)); err != nil {
 			return fmt.Errorf("showing the status of %q: %w", x.key, err)
 		}
+		x.shown, x.shownAt = withoutTime(st), st.At
+		x.record.saw(next)
 	}
 	if err := x.record.file(ctx); err != nil {
 		return err
@@ -71,6 +77,21 @@ func (c *Controller) showOnce(ctx context.Context, x *endpoint) error {
 		return x.record.showRollout(ctx, &e, rec, st, x.generation.Load())
 	}
 	return nil
+}
+
+// worthShowing is false while nothing but the time has changed, for a while: an
+// endpoint at rest costs the API server next to nothing.
+func (x *endpoint) worthShowing(st engine.Status) bool {
+	return x.refused.Load() || withoutTime(st) != x.shown || st.At.Sub(x.shownAt) >= showAtRest
+}
+
+func withoutTime(st engine.Status) string {
+	st.At = time.Time{}
+	text, err := json.Marshal(st)
+	if err != nil {
+		return ""
+	}
+	return string(text)
 }
 
 // setImages says what each revision runs.
