@@ -44,7 +44,7 @@ func (c *Controller) finish(ctx context.Context, e *v1alpha1.ScoringEndpoint) (t
 		c.forget(k)
 		return 0, nil
 	}
-	l, err := c.leave(ctx, e)
+	l, err := c.leave(e)
 	if err != nil {
 		return 0, err
 	}
@@ -75,7 +75,7 @@ func (c *Controller) forget(k Key) {
 
 // leave stops the engine, once. A controller that was started since has none and
 // reads the record.
-func (c *Controller) leave(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*leaving, error) {
+func (c *Controller) leave(e *v1alpha1.ScoringEndpoint) (*leaving, error) {
 	k := Key{Namespace: e.Namespace, Name: e.Name}
 	c.mu.Lock()
 	l, x := c.leaving[k], c.endpoints[k]
@@ -88,7 +88,7 @@ func (c *Controller) leave(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*l
 		l = &leaving{platform: x.platform, to: home(x.engine.Record().State)}
 	} else {
 		var err error
-		if l, err = c.recallLeaving(ctx, e); err != nil {
+		if l, err = c.recallLeaving(e); err != nil {
 			return nil, err
 		}
 	}
@@ -111,18 +111,10 @@ func home(s rollout.State) rollout.Routing {
 
 // recallLeaving reads what was routed from the record. One that cannot be read is no
 // reason to keep the endpoint: to delete it is the way to start anew.
-func (c *Controller) recallLeaving(ctx context.Context, e *v1alpha1.ScoringEndpoint) (*leaving, error) {
+func (c *Controller) recallLeaving(e *v1alpha1.ScoringEndpoint) (*leaving, error) {
 	k := Key{Namespace: e.Namespace, Name: e.Name}
-	var s saved
-	if e.Status.Record != "" && json.Unmarshal([]byte(e.Status.Record), &s) != nil {
-		c.cfg.Logger.Error("the record cannot be read: the endpoint goes with its routes as they are", "endpoint", k.String())
-		return &leaving{}, nil
-	}
-	r, _, err := resolve(e)
-	if err != nil { // refused: what runs is of the document before
-		r, err = resolveText([]byte(s.Record.Document))
-	}
-	if s.Record.State.Stable == nil || err != nil {
+	s, r, ok := c.lastServed(e)
+	if !ok || s.Record.State.Stable == nil {
 		return &leaving{}, nil
 	}
 	if _, err := c.hub.Watch(k, contractOf(r)); err != nil {
@@ -131,6 +123,23 @@ func (c *Controller) recallLeaving(ctx context.Context, e *v1alpha1.ScoringEndpo
 	p := newPlatform(k, c.cfg, c.api, c.hub)
 	p.set(ownerOf(e), r)
 	return &leaving{platform: p, to: home(s.Record.State)}, p.recall(s.Record.Revisions, s.Record.State.Routing)
+}
+
+// lastServed returns the record and the document that is in force.
+func (c *Controller) lastServed(e *v1alpha1.ScoringEndpoint) (s saved, r spec.Resolved, ok bool) {
+	if e.Status.Record == "" {
+		return s, r, false
+	}
+	err := json.Unmarshal([]byte(e.Status.Record), &s)
+	if err == nil {
+		if r, _, err = resolve(e); err != nil { // refused: what runs is of the document before
+			r, err = resolveText([]byte(s.Record.Document))
+		}
+	}
+	if err != nil {
+		c.cfg.Logger.Error("the record cannot be read: the endpoint goes with its routes as they are", "endpoint", e.Namespace+"/"+e.Name, "error", err)
+	}
+	return s, r, err == nil
 }
 
 func resolveText(text []byte) (spec.Resolved, error) {

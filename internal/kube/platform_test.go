@@ -349,6 +349,7 @@ func TestACandidateWhosePodEndsGetsNoWeight(t *testing.T) {
 // machine; the first of a rollout, which count once the warm-up is over, are divided by stable's pods.
 func TestStablesRecordersAreToldToAskTwice(t *testing.T) {
 	w := newWorld(t)
+	w.apply(rollout.StartRevision{Revision: r1}, rollout.StartRevision{Revision: r2})
 	const judged = `  judge: {agreement: {tolerance: "0.01"}}
 `
 	routing := rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Stable: r1.Name, Candidate: r2.Name, ShadowBP: 2500}
