@@ -120,7 +120,7 @@ func (r *record) Save(ctx context.Context, rec engine.Record, with engine.Additi
 
 // write replaces status.record if it is still what we last knew.
 func (r *record) write(ctx context.Context, next saved) error {
-	next, text, err := bounded(next)
+	next, text, err := fitted(next)
 	if err != nil {
 		return fmt.Errorf("saving the record of %q: %w", r.key, err)
 	}
@@ -183,9 +183,9 @@ func (r *record) saw(e *v1alpha1.ScoringEndpoint) {
 	}
 }
 
-// bounded makes a record fit into its field: what is left out first is what the
+// fitted makes a record fit into its field: what is left out first is what the
 // judgements of transitions stood on, oldest first, then the oldest audit lines.
-func bounded(next saved) (saved, string, error) {
+func fitted(next saved) (saved, string, error) {
 	for {
 		text, err := json.Marshal(next)
 		if err != nil || len(text) <= mostRecord {

@@ -237,7 +237,7 @@ func TestARecordThatIsTooLargeLosesItsOldestLines(t *testing.T) {
 		}
 		next.Audit = append(next.Audit, e)
 	}
-	got, text, err := bounded(next)
+	got, text, err := fitted(next)
 	if err != nil || len(text) > mostRecord || len(got.Audit) < 70 {
 		t.Errorf("%d bytes, %d lines (%v); want at most %d bytes, and most lines", len(text), len(got.Audit), err, mostRecord)
 	}
@@ -245,7 +245,7 @@ func TestARecordThatIsTooLargeLosesItsOldestLines(t *testing.T) {
 		t.Error("bounding changed what it was given")
 	}
 	next.Record.Document = strings.Repeat("z", mostRecord)
-	if _, _, err := bounded(next); err == nil {
+	if _, _, err := fitted(next); err == nil {
 		t.Error("a record that fits in no way is taken to fit")
 	}
 }
