@@ -1,8 +1,10 @@
 package mesh
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -311,5 +313,31 @@ func TestWhatTheHubRemembersIsBounded(t *testing.T) {
 	e := c.hub.endpoint(key)
 	if len(e.arms) > mostArms || len(e.meter.totals) > mostMeasured || len(e.served) > 70 {
 		t.Errorf("%d epochs, %d revisions, %d recorders are remembered", len(e.arms), len(e.meter.totals), len(e.served))
+	}
+}
+
+// TestEvidenceHoldsNoAnswer: what goes into a record that viewers may read is counts
+// and sums, no label, no id and no body.
+func TestEvidenceHoldsNoAnswer(t *testing.T) {
+	c := newTellers(t)
+	for pod, revision := range map[string]string{"a": r1, "b": r2} {
+		b := c.recorder(pod, revision)
+		for _, epoch := range []uint32{4, 5} {
+			f := answered("private-id", epoch, epoch == 4 && revision == r2, .125, .625)
+			f.Answer.Labels = []string{"private-label"}
+			b.Frames = append(b.Frames, f)
+		}
+		c.tell(b)
+	}
+	e := c.hub.endpoint(key).source.Snapshot()
+	raw, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := epochOf(t, c.hub.endpoint(key).source, 4).Shadow.N; n != 1 {
+		t.Fatalf("%d pairs were counted, want 1: the test would prove nothing", n)
+	}
+	if text := string(raw); strings.Contains(text, "private") {
+		t.Errorf("the evidence holds what was answered: %s", text)
 	}
 }
