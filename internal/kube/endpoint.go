@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
-	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/observe/mesh"
@@ -81,14 +80,10 @@ func textOf(e *v1alpha1.ScoringEndpoint) ([]byte, error) {
 	return text, nil
 }
 
-func contractOf(r spec.Resolved) observe.Contract {
-	return observe.Contract{Protocol: contract.Protocol(r.Contract.Protocol), JSONPath: r.Contract.JSONPath}
-}
-
 // open starts the engine of an endpoint from its record.
 func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r spec.Resolved, text []byte) (*endpoint, error) {
 	k := Key{Namespace: e.Namespace, Name: e.Name}
-	source, err := c.hub.Watch(k, contractOf(r))
+	source, err := c.hub.Watch(k, observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +148,7 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 	if err := x.platform.change(ctx, ownerOf(e), r); err != nil {
 		return err
 	}
-	x.source.SetContract(contractOf(r))
+	x.source.SetContract(observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath))
 	x.teller.notifier.Set(receivers(r))
 	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
 		return err

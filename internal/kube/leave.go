@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
+	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/rollout"
 	"github.com/serin-dev/serin/internal/spec"
 )
@@ -117,7 +118,7 @@ func (c *Controller) recallLeaving(e *v1alpha1.ScoringEndpoint) (*leaving, error
 	if !ok || s.Record.State.Stable == nil {
 		return &leaving{}, nil
 	}
-	if _, err := c.hub.Watch(k, contractOf(r)); err != nil {
+	if _, err := c.hub.Watch(k, observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath)); err != nil {
 		return nil, err
 	}
 	p := newPlatform(k, c.cfg, c.api, c.hub)

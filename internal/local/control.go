@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/observe"
 	"github.com/serin-dev/serin/internal/spec"
 )
 
@@ -61,7 +62,7 @@ func (e *Endpoint) Apply(ctx context.Context, text []byte, by string, dryRun boo
 		return result, err
 	}
 	e.notifier.Set(receivers(r))
-	e.source.SetContract(contractOf(r))
+	e.source.SetContract(observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath))
 	e.text, e.document, e.resolved = text, doc, r
 	e.engine.Try(ctx, r.Digest, last).Explain(&result, r.Version) // who waits for the rollout next must find it
 	return result, nil

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/serin-dev/serin/internal/contract"
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/notify"
 	"github.com/serin-dev/serin/internal/observe"
@@ -149,7 +148,7 @@ func (e *Endpoint) build(ctx context.Context, started []byte) error {
 	e.notifier = notify.New(notify.Config{Endpoint: e.name, Namespace: e.resolved.Namespace, Logger: e.logger})
 	e.notifier.Set(receivers(e.resolved))
 	var err error
-	if e.source, err = observe.NewSource(contractOf(e.resolved), e.tap.collector.Store); err != nil {
+	if e.source, err = observe.NewSource(observe.ContractOf(e.resolved.Contract.Protocol, e.resolved.Contract.JSONPath), e.tap.collector.Store); err != nil {
 		return err
 	}
 	eng, found, err := engine.Open(ctx, engine.Config{Endpoint: e.name, Platform: e.platform, Source: e.source, Recorder: e.store, Logger: e.logger, Lag: reaction})
@@ -340,8 +339,4 @@ func receivers(r spec.Resolved) []notify.Receiver {
 		out = append(out, notify.Receiver{URL: n.URL, Format: n.Format})
 	}
 	return out
-}
-
-func contractOf(r spec.Resolved) observe.Contract {
-	return observe.Contract{Protocol: contract.Protocol(r.Contract.Protocol), JSONPath: r.Contract.JSONPath}
 }

@@ -32,6 +32,11 @@ type Contract struct {
 	JSONPath string
 }
 
+// ContractOf is the contract that a document names.
+func ContractOf(protocol, jsonPath string) Contract {
+	return Contract{Protocol: contract.Protocol(protocol), JSONPath: jsonPath}
+}
+
 // counting is what a collector was made for.
 type counting struct {
 	contract  Contract
