@@ -2,9 +2,12 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -40,10 +43,21 @@ func (a answer) epoch() string {
 	return ""
 }
 
+// door is where clients come in; the zero config is for plain HTTP.
+type door struct {
+	url  string
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // nil: as the URL says
+	tls  *tls.Config
+}
+
+func (d door) client() *http.Client {
+	return &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16, DialContext: d.dial, TLSClientConfig: d.tls}}
+}
+
 // ask sends one request; version and cookie may be empty.
 func (w *world) ask(c *http.Client, body []byte, version, cookie string) answer {
 	a := answer{at: time.Now(), header: version}
-	req, err := http.NewRequest(http.MethodPost, mesh.Gateway+"/score", bytes.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, w.via.url+"/score", bytes.NewReader(body))
 	if err != nil {
 		a.err = err.Error()
 		return a
@@ -143,7 +157,7 @@ func (w *world) load(perSecond int, call caller) (stop func() []answer) {
 			}
 		}
 	})
-	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	client := w.via.client()
 	for range 16 {
 		wait.Go(func() {
 			for j := range jobs {

@@ -153,7 +153,7 @@ func TestPromise4NoTrafficHolds(t *testing.T) {
 func (w *world) scale(deployment string, replicas string) {
 	w.t.Helper()
 	d := &appsv1.Deployment{}
-	d.Namespace, d.Name = namespace, deployment
+	d.Namespace, d.Name = w.namespace, deployment
 	if err := mesh.api.Patch(w.t.Context(), d, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":`+replicas+`}}`))); err != nil {
 		w.t.Fatal(err)
 	}

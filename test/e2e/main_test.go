@@ -160,6 +160,9 @@ func images(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := actorImage(ctx); err != nil {
+		return err
+	}
 	mesh.scorer["crashing"], err = mesh.Push(ctx, cluster.Image{Name: "safe-driver:crashing", Files: map[string]string{"/serin": binary}, Entrypoint: []string{"/serin", "scorer", "--model", "/missing.txt"}, User: "65532"})
 	return err
 }

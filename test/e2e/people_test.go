@@ -56,7 +56,7 @@ func (w *world) request(user string, spec v1alpha1.RolloutActionSpec) (*v1alpha1
 		spec.By = user
 	}
 	a := &v1alpha1.RolloutAction{Spec: spec}
-	a.Namespace, a.GenerateName = namespace, w.name+"-"
+	a.Namespace, a.GenerateName = w.namespace, w.name+"-"
 	return a, as(w.t, user).Create(w.t.Context(), a)
 }
 
@@ -82,7 +82,7 @@ func (w *world) act(user string, spec v1alpha1.RolloutActionSpec, most time.Dura
 // scoringRollout is the record of one attempt.
 func (w *world) scoringRollout(id string) (s v1alpha1.ScoringRollout) {
 	w.t.Helper()
-	if err := mesh.api.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: id}, &s); err != nil {
+	if err := mesh.api.Get(w.t.Context(), client.ObjectKey{Namespace: w.namespace, Name: id}, &s); err != nil {
 		w.t.Fatal(err)
 	}
 	return s
@@ -276,5 +276,19 @@ func (w *world) onlyTo(revision string, s engine.Status) {
 	}
 	if n == 0 {
 		w.t.Error("no request was seen")
+	}
+}
+
+func (w *world) promote(id string) {
+	w.t.Helper()
+	if got := w.act("maria", v1alpha1.RolloutActionSpec{Rollout: id, Action: "Promote"}, 10*time.Second); !got.Accepted {
+		w.t.Fatalf("the promotion was refused: %+v", got)
+	}
+}
+
+func (w *world) rollback(id string) {
+	w.t.Helper()
+	if got := w.act("maria", v1alpha1.RolloutActionSpec{Rollout: id, Action: "Rollback"}, 10*time.Second); !got.Accepted {
+		w.t.Fatalf("the rollback was refused: %+v", got)
 	}
 }

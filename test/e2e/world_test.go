@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,8 +24,10 @@ const namespace = "abtesting"
 
 // world is one endpoint of a test, with clients that ask it all the time.
 type world struct {
-	t    *testing.T
-	name string
+	t         *testing.T
+	name      string
+	namespace string
+	via       door
 
 	rows atomic.Int32 // which rows clients ask about: anyRow, wholeRows, missingRows
 
@@ -36,7 +37,7 @@ type world struct {
 
 func newWorld(t *testing.T, name string) *world {
 	t.Helper()
-	w := &world{t: t, name: name}
+	w := &world{t: t, name: name, namespace: namespace, via: door{url: mesh.Gateway}}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
@@ -63,12 +64,12 @@ func (w *world) tell(ctx context.Context) {
 }
 
 func (w *world) key() client.ObjectKey {
-	return client.ObjectKey{Namespace: namespace, Name: w.name}
+	return client.ObjectKey{Namespace: w.namespace, Name: w.name}
 }
 
 func (w *world) remove(ctx context.Context) {
 	e := &v1alpha1.ScoringEndpoint{}
-	e.Namespace, e.Name = namespace, w.name
+	e.Namespace, e.Name = w.namespace, w.name
 	_ = mesh.api.Delete(ctx, e)
 	for ctx.Err() == nil && !apierrors.IsNotFound(mesh.api.Get(ctx, w.key(), e)) {
 		time.Sleep(100 * time.Millisecond)
@@ -77,10 +78,13 @@ func (w *world) remove(ctx context.Context) {
 
 var document = template.Must(template.New("").Parse(`apiVersion: serin.dev/v1alpha1
 kind: ScoringEndpoint
-metadata: {name: {{.Name}}, namespace: abtesting}
+metadata: {name: {{.Name}}, namespace: {{.Namespace}}}
 spec:
-  scorer: {version: "{{.Version}}", image: "{{.Image}}", readiness: {path: {{.Readiness}}}}
-  traffic: {hosts: ["{{.Name}}.example.com"], gateway: mlmodel-gateway, fallback: {{.Fallback}}, sticky: {cookie: "{{.Cookie}}"}}
+  scorer: {version: "{{.Version}}", image: "{{.Image}}", readiness: {path: {{.Readiness}}}, env: [{{.Env}}]{{with .Template}}, template: {{.}}{{end}}}
+{{- with .Scaling}}
+  scaling: {{.}}
+{{- end}}
+  traffic: {hosts: ["{{.Name}}.example.com"], gateway: {{.Gateway}}, fallback: {{.Fallback}}, sticky: {cookie: "{{.Cookie}}"}}
   rollout:
     steps: [{{.Steps}}]
     warmup: 1s
@@ -95,7 +99,7 @@ spec:
 
 // plan is what a test says of a document; the rest has defaults.
 type plan struct {
-	Name, Version, Image, Fallback, Steps, Judge, KeepOld, Deadline, Cookie, MinRequests, Readiness, Latency string
+	Name, Namespace, Version, Image, Env, Template, Scaling, Gateway, Fallback, Steps, Judge, KeepOld, Deadline, Cookie, MinRequests, Readiness, Latency string
 }
 
 const shortSteps = "{weight: 10%, minDuration: 2s}, {weight: 50%, minDuration: 2s}, {weight: 100%}"
@@ -106,8 +110,8 @@ const scoresJudged = `    scores: {mean: {revertAbove: 15%, promoteBelow: 30%}}
 
 func (w *world) apply(p plan) {
 	w.t.Helper()
-	p.Name = w.name
-	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.KeepOld: "30s", &p.Deadline: "2m", &p.MinRequests: "20", &p.Readiness: "/readyz", &p.Latency: fewTimesSlower, &p.Image: mesh.scorer[p.Version]} {
+	p.Name, p.Namespace = w.name, w.namespace
+	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.Gateway: "mlmodel-gateway", &p.KeepOld: "30s", &p.Deadline: "2m", &p.MinRequests: "20", &p.Readiness: "/readyz", &p.Latency: fewTimesSlower, &p.Image: mesh.scorer[p.Version]} {
 		if *field == "" {
 			*field = value
 		}
@@ -172,9 +176,9 @@ func (w *world) awaitStable(version string) {
 // awaitAnswers waits until the gateway serves the endpoint.
 func (w *world) awaitAnswers() {
 	w.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline, client := time.Now().Add(time.Minute), w.via.client()
 	for {
-		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "", "")
+		a := w.ask(client, safedriver.SampleRequest, "", "")
 		if !a.failed() {
 			return
 		}
@@ -194,4 +198,35 @@ func (w *world) awaitOutcome(version, outcome string, most time.Duration) engine
 		w.t.Fatalf("version %s: %s (%s: %s), want %s", version, st.Rollout.Outcome, st.Rollout.Decision.Reason, st.Rollout.Decision.Message, outcome)
 	}
 	return st
+}
+
+// begin is an endpoint in production, under steady traffic. The function returned
+// ends the traffic and demands that no request failed.
+func begin(t *testing.T, name string, perSecond int, first plan) (w *world, quiet func() []answer) {
+	t.Helper()
+	w = newWorld(t, name)
+	if first.Version == "" {
+		first.Version = "v1"
+	}
+	w.apply(first)
+	w.awaitStable(first.Version)
+	stop := w.traffic(perSecond)
+	t.Cleanup(func() { stop() })
+	return w, func() []answer {
+		t.Helper()
+		all := stop()
+		if bad := failures(all); len(bad) > 0 {
+			t.Errorf("%d of %d requests failed, want none; the first: %+v", len(bad), len(all), bad[0])
+		}
+		t.Logf("%d requests, %d failed", len(all), len(failures(all)))
+		return all
+	}
+}
+
+// abort ends the running rollout, as a person does.
+func (w *world) abort(st engine.Status) {
+	w.t.Helper()
+	if got := w.act("maria", v1alpha1.RolloutActionSpec{Rollout: st.Rollout.ID, Action: "Abort"}, 10*time.Second); !got.Accepted {
+		w.t.Fatalf("the abort was refused: %+v", got)
+	}
 }
