@@ -47,6 +47,9 @@ func (e *Engine) wrong(kind, reason, message string) Condition {
 
 func (e *Engine) ready() Condition {
 	c := Condition{Type: Ready, Status: "False", Reason: "NoStable", Message: "no version serves yet", Since: e.decided}
+	if a := e.rec.State.Attempt; a != nil && a.Outcome != rollout.Running {
+		c.Message = "no version serves: " + a.Message
+	}
 	if s := e.rec.State.Stable; s != nil {
 		c.Reason, c.Message = string(rollout.StableNotReady), fmt.Sprintf("%s is not ready", s.Name)
 		if e.observed.Revisions[s.Name].Ready {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -319,4 +320,20 @@ func TestRunEndsWithItsContext(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+// TestConditionSaysWhyNothingServes: whoever sees that an endpoint is not ready sees
+// there why, when its first version failed.
+func TestConditionSaysWhyNothingServes(t *testing.T) {
+	w := newWorld(t)
+	w.apply("v1")
+	w.round(0, 0)
+	if c := w.Status().Conditions[0]; c.Status != "False" || c.Reason != "NoStable" || c.Message != "no version serves yet" {
+		t.Errorf("while the first version starts: %+v", c)
+	}
+	w.platform.Set("ep-r1", rollout.RevisionStatus{Started: true, CrashLooping: true, Restarts: 3, Failure: "exit code 1"})
+	w.until("the first version given up", 0, 0, func() bool { return w.Status().Rollout.Outcome == "Reverted" })
+	if c := w.Status().Conditions[0]; c.Status != "False" || c.Reason != "NoStable" || !strings.Contains(c.Message, "exit code 1") {
+		t.Errorf("after it: %+v, want why nothing serves", c)
+	}
 }

@@ -20,6 +20,7 @@ import (
 // answer is what one client saw.
 type answer struct {
 	at       time.Time
+	took     time.Duration
 	status   int    // 0: no answer
 	stamp    string // x-serin-route
 	fallback string
@@ -55,8 +56,9 @@ func (d door) client() *http.Client {
 }
 
 // ask sends one request; version and cookie may be empty.
-func (w *world) ask(c *http.Client, body []byte, version, cookie string) answer {
-	a := answer{at: time.Now(), header: version}
+func (w *world) ask(c *http.Client, body []byte, version, cookie string) (a answer) {
+	a = answer{at: time.Now(), header: version}
+	defer func() { a.took = time.Since(a.at) }()
 	req, err := http.NewRequest(http.MethodPost, w.via.url+"/score", bytes.NewReader(body))
 	if err != nil {
 		a.err = err.Error()

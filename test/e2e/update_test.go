@@ -21,7 +21,7 @@ const longStep = "{weight: 10%, minDuration: 10m}, {weight: 100%}"
 // awaitWeight waits until a version has this weight, in force.
 func (w *world) awaitWeight(version string, bp int) engine.Status {
 	w.t.Helper()
-	return w.await(version+" under weight", time.Minute, func(s engine.Status) bool {
+	return w.await(version+" under weight", 2*time.Minute, func(s engine.Status) bool {
 		return s.Rollout != nil && s.Rollout.To == version && s.Rollout.Outcome == "" && s.Weights.PlannedBP == bp && s.Weights.InForceBP == bp
 	})
 }
