@@ -24,7 +24,12 @@ func invalid(p Policy, s *sums) Metric {
 	bad += sh.ShadowInvalid
 	m.N, m.Value = [2]uint64{n[Stable], seen}, part(bad, seen)
 	if blind := s.totals(func(c *Counts) uint64 { return c.Opaque + c.Unparsed }); seen == 0 && blind[Candidate] >= leastConstant {
-		m.Outcome, m.Message = NotJudgeable, fmt.Sprintf("none of the candidate's %d answers could be read: declare the contract", blind[Candidate])
+		m.Message = fmt.Sprintf("none of the candidate's %d answers could be read: declare the contract", blind[Candidate])
+		if n[Stable] == 0 {
+			m.Outcome = NotJudgeable
+			return m
+		}
+		m.Undecidable = "production's answers can be read, the candidate's have another form"
 		return m
 	}
 	own := logShare(k[Candidate], max(n[Candidate], k[Candidate]), p.Invalid.RevertAbove, oddsAbove)

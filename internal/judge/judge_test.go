@@ -151,6 +151,23 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// TestACandidateWithAnotherFormIsNotPromoted: production's answers can be read and the
+// candidate's cannot, so that nobody knows what it says: that is no reason to let it
+// through, as it is where neither can be read.
+func TestACandidateWithAnotherFormIsNotPromoted(t *testing.T) {
+	e := mixed(5000, Counts{Units: 5000, AnsweredUnits: 5000}, Counts{Units: 5000, AnsweredUnits: 5000, Opaque: 5000})
+	var base Counts
+	for range 1000 {
+		base.AddLatency(5e6)
+	}
+	c, _ := Calibrate(DefaultPolicy(), &base)
+	v := Judge(DefaultPolicy(), &c, e, Window{})
+	m := metric(t, v, nameInvalid)
+	if v.Promotable || m.Outcome != Inconclusive || m.Undecidable == "" || !strings.Contains(v.Message, "another form") {
+		t.Errorf("promotable %v, invalid is %s; %s; want that it is not promoted and why", v.Promotable, m.Outcome, v.Message)
+	}
+}
+
 func TestOpaqueAnswersAreNotJudgeable(t *testing.T) {
 	p := fullPolicy()
 	base := Counts{}

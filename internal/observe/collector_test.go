@@ -237,7 +237,9 @@ func TestPairs(t *testing.T) {
 		{"stable invalid, candidate down", event(false, 200, `[`), event(true, 500, ``), judge.Pairs{BothFailed: 1, ShadowErrors: 1}},
 		{"both refuse", event(false, 400, ``), event(true, 422, ``), judge.Pairs{BothOK: 1, ShadowRefusals: 1}},
 		{"candidate refuses", event(false, 200, ok), event(true, 400, ``), judge.Pairs{OnlyShadowBad: 1, ShadowRefusals: 1}},
-		{"opaque", event(false, 200, ok), event(true, 200, `{"x":1}`), judge.Pairs{BothOK: 1, NotComparable: 1}},
+		{"candidate's form is another", event(false, 200, ok), event(true, 200, `{"x":1}`), judge.Pairs{OnlyShadowBad: 1, ShadowInvalid: 1}},
+		{"stable's form is another", event(false, 200, `{"x":1}`), event(true, 200, ok), judge.Pairs{OnlyStableBad: 1}},
+		{"opaque", event(false, 200, `{"x":1}`), event(true, 200, `{"x":2}`), judge.Pairs{BothOK: 1, NotComparable: 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

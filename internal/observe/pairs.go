@@ -79,7 +79,7 @@ func (ep *epoch) dropPair(stable, candidate *Event) {
 // compare counts a pair whose bodies have been read.
 func (c *Collector) compare(j *job, s, k *contract.Answer) {
 	refusedOrFailed := noAnswer(&j.events[judge.Candidate])
-	sBad, kBad := invalid(s), invalid(k)
+	sBad, kBad := invalid(s) || otherForm(s, k), invalid(k) || otherForm(k, s)
 	j.ep.mu.Lock()
 	defer j.ep.mu.Unlock()
 	p := &j.ep.ev.Shadow
@@ -155,6 +155,12 @@ func (c *Collector) repeated(ep *epoch, first, second *contract.Answer) {
 	if !agree(first, second, c.cfg.Tolerance) {
 		p.RepeatsDisagreed++
 	}
+}
+
+// otherForm says whether a was read and holds nothing that is known, where b does: of
+// a pair, the one whose form the other does not have.
+func otherForm(a, b *contract.Answer) bool {
+	return a.Kind == contract.Opaque && usable(b)
 }
 
 // agree says whether two usable answers say the same: the same shape, every

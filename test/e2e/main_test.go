@@ -80,7 +80,7 @@ func atOnce() error {
 	if given {
 		return nil
 	}
-	return flag.Set("test.parallel", "5")
+	return flag.Set("test.parallel", "4")
 }
 
 // install packs the images, renders the chart and applies it.
