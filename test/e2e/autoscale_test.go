@@ -192,7 +192,7 @@ func TestF12AutoscalerOnTheMesh(t *testing.T) {
 	l.set("scaled-r2", 1000)
 	p := plan{Version: "v1", Scaling: "{min: 1, max: 3, cpu: 50%}", Template: "{resources: {requests: {cpu: 20m}}}"}
 	w, quiet := begin(t, "scaled", 60, p)
-	w.await("three pods of stable", 90*time.Second, func(s engine.Status) bool { return s.Stable.ReadyReplicas == 3 })
+	w.await("three pods of stable", 3*time.Minute, func(s engine.Status) bool { return s.Stable.ReadyReplicas == 3 })
 	p.Version, p.Steps = "v2", "{weight: 10%, minDuration: 1s}, {weight: 50%, minDuration: 10m}, {weight: 100%}"
 	w.apply(p)
 	st := w.awaitWeight("v2", 5000)
@@ -201,15 +201,15 @@ func TestF12AutoscalerOnTheMesh(t *testing.T) {
 	}
 	w.eager("scaled-r1")
 	l.set("scaled-r1", 0)
-	w.await("stable's autoscaler at its floor", time.Minute, func(engine.Status) bool { return atFloor(w.autoscaler("scaled-r1")) })
+	w.await("stable's autoscaler at its floor", 2*time.Minute, func(engine.Status) bool { return atFloor(w.autoscaler("scaled-r1")) })
 	if st, _ := w.status(); st.Stable.ReadyReplicas != 3 {
 		t.Errorf("stable has %d pods while the candidate has half of the traffic, want the 3 that it had", st.Stable.ReadyReplicas)
 	}
 	w.notWritten("scaled-r1", "scaled-r2")
 	w.abort(st)
-	ended := w.awaitOutcome("v2", "Aborted", 30*time.Second)
+	ended := w.awaitOutcome("v2", "Aborted", time.Minute)
 	w.onlyTo("scaled-r1", ended)
-	w.await("stable shrunk once it may", time.Minute, func(s engine.Status) bool { return s.Stable.WantReplicas == 1 })
+	w.await("stable shrunk once it may", 2*time.Minute, func(s engine.Status) bool { return s.Stable.WantReplicas == 1 })
 	w.notWritten("scaled-r1")
 	quiet()
 }

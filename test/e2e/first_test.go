@@ -92,7 +92,7 @@ func TestF6BlueGreen(t *testing.T) {
 	stop := w.mixed(60)
 	t.Cleanup(func() { stop() })
 	w.apply(plan{Version: "v2", Steps: "{shadow: 100%, minDuration: 2s}, {weight: 100%, approval: Required}"})
-	st := w.await("blue in shadow, and what it waits for", time.Minute, func(s engine.Status) bool {
+	st := w.await("blue in shadow, and what it waits for", 2*time.Minute, func(s engine.Status) bool {
 		return s.Rollout != nil && s.Rollout.To == "v2" && s.Weights.ShadowBP == 10000 && s.Rollout.Decision.Reason == "WaitingForEvidence"
 	})
 	w.until("an answer of blue by header", func() bool {
@@ -100,10 +100,10 @@ func TestF6BlueGreen(t *testing.T) {
 		return !a.failed() && a.revision() == "bluegreen-r2"
 	})
 	w.promote(st.Rollout.ID)
-	promoted := w.awaitOutcome("v2", "Promoted", 30*time.Second)
+	promoted := w.awaitOutcome("v2", "Promoted", time.Minute)
 	w.onlyTo("bluegreen-r2", promoted)
 	w.rollback(st.Rollout.ID)
-	w.onlyTo("bluegreen-r1", w.await("the rollback", 30*time.Second, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" }))
+	w.onlyTo("bluegreen-r1", w.await("the rollback", time.Minute, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" }))
 	all := stop()
 	for _, a := range all {
 		if a.header == "" && a.revision() == "bluegreen-r2" && a.at.Before(*promoted.Rollout.EndedAt) {

@@ -25,7 +25,7 @@ func TestA12A13PauseAndScale(t *testing.T) {
 	w.await("Paused", 10*time.Second, func(s engine.Status) bool { return s.Rollout.Decision.Reason == "Paused" })
 	p.Scaling = "{replicas: 2}"
 	w.apply(p)
-	w.await("two pods each, longer than the deadline", 90*time.Second, func(s engine.Status) bool {
+	w.await("two pods each, longer than the deadline", 3*time.Minute, func(s engine.Status) bool {
 		if s.Rollout.ID != id || s.Rollout.Outcome != "" || s.Weights.PlannedBP != 1000 {
 			t.Fatalf("in the pause: %s %q at %d basis points, want %s at 1000", s.Rollout.ID, s.Rollout.Outcome, s.Weights.PlannedBP, id)
 		}
@@ -47,7 +47,7 @@ func TestA16VersionAndReplicasTogether(t *testing.T) {
 	t.Parallel()
 	w, quiet := begin(t, "both", 60, plan{})
 	w.apply(plan{Version: "v2", Scaling: "{replicas: 2}", Steps: "{weight: 50%, minDuration: 3s}, {weight: 100%}"})
-	w.await("two pods each", time.Minute, func(s engine.Status) bool {
+	w.await("two pods each", 2*time.Minute, func(s engine.Status) bool {
 		return s.Stable.ReadyReplicas == 2 && s.Candidate != nil && s.Candidate.ReadyReplicas == 2
 	})
 	if st := w.awaitOutcome("v2", "Promoted", time.Minute); st.Rollout.Number != 2 {
@@ -63,7 +63,7 @@ func TestA15RollbackOutsideTheWindow(t *testing.T) {
 	w, quiet := begin(t, "window", 60, plan{})
 	w.apply(plan{Version: "v2", KeepOld: "1s"})
 	st := w.awaitOutcome("v2", "Promoted", time.Minute)
-	w.await("the old version gone", time.Minute, func(s engine.Status) bool { return s.Previous == nil && len(w.pods("window-r1")) == 0 })
+	w.await("the old version gone", 2*time.Minute, func(s engine.Status) bool { return s.Previous == nil && len(w.pods("window-r1")) == 0 })
 	got := w.act("maria", v1alpha1.RolloutActionSpec{Rollout: st.Rollout.ID, Action: "Rollback"}, 10*time.Second)
 	if got.Accepted || got.Reason != "NotPossibleNow" {
 		t.Errorf("rollback after the window: %+v, want NotPossibleNow", got)

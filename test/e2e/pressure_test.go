@@ -76,7 +76,7 @@ func TestPromise10PressureOnRecording(t *testing.T) {
 	p.Steps = "{shadow: 100%, minDuration: 10m}, {weight: 100%}"
 	w.apply(p)
 	w.awaitStep("v2", 0)
-	w.await("pairs", 30*time.Second, func(s engine.Status) bool { return s.Rollout.Evidence.Pairs > 100 })
+	w.await("pairs", time.Minute, func(s engine.Status) bool { return s.Rollout.Evidence.Pairs > 100 })
 	slow := &istio.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "slow-controller"}}
 	t.Cleanup(func() { _ = mesh.api.Delete(context.WithoutCancel(t.Context()), slow) })
 	before, began := w.answers(), time.Now()
@@ -99,8 +99,8 @@ func TestPromise10PressureOnRecording(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost := w.recorderMetric("pressure-r2", dropped)
-	at := w.await("pairs again", 90*time.Second, func(s engine.Status) bool { return w.recorderMetric("pressure-r2", held) < 1<<20 }).Rollout.Evidence.Pairs
-	st := w.await("more of them", 30*time.Second, func(s engine.Status) bool { return s.Rollout.Evidence.Pairs > at })
+	at := w.await("pairs again", 3*time.Minute, func(s engine.Status) bool { return w.recorderMetric("pressure-r2", held) < 1<<20 }).Rollout.Evidence.Pairs
+	st := w.await("more of them", time.Minute, func(s engine.Status) bool { return s.Rollout.Evidence.Pairs > at })
 	w.abort(st)
 	all := quiet()
 	t.Logf("%.0f answers dropped and counted, at most %.1f MB held; p99 %s before, %s under pressure", lost, most/(1<<20),

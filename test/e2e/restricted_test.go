@@ -40,7 +40,7 @@ func TestPodsAreRestricted(t *testing.T) {
 	w.apply(plan{Version: "v1", Gateway: "abtesting/mlmodel-gateway"})
 	w.awaitStable("v1")
 	w.apply(plan{Version: "v2", Gateway: "abtesting/mlmodel-gateway"})
-	w.await("the candidate's pod", time.Minute, func(s engine.Status) bool { return s.Candidate != nil && s.Candidate.Ready })
+	w.await("the candidate's pod", 2*time.Minute, func(s engine.Status) bool { return s.Candidate != nil && s.Candidate.Ready })
 	var d appsv1.Deployment
 	if err := mesh.api.Get(t.Context(), client.ObjectKey{Namespace: "serin-system", Name: "serin-controller"}, &d); err != nil {
 		t.Fatal(err)

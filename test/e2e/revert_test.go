@@ -33,12 +33,12 @@ func TestRevertByEvidenceAtEveryStep(t *testing.T) {
 		p.Judge, p.Steps = scoresJudged, "{"+c.step+", minDuration: 10m}, {weight: 60%}, {weight: 100%}"
 		w.apply(p)
 		w.awaitStep(version, 0)
-		w.await("some evidence that it is good", time.Minute, func(s engine.Status) bool {
+		w.await("some evidence that it is good", 2*time.Minute, func(s engine.Status) bool {
 			return s.Rollout.Evidence.Pairs > 150 || s.Rollout.Evidence.CandidateRequests > 3
 		})
 		turned := time.Now()
 		w.tells(candidate, c.mode)
-		st := w.awaitOutcome(version, "Reverted", 90*time.Second)
+		st := w.awaitOutcome(version, "Reverted", 3*time.Minute)
 		if st.Rollout.StepName != c.name {
 			t.Errorf("%s reverted at step %s, want %s", version, st.Rollout.StepName, c.name)
 		}
@@ -66,13 +66,13 @@ func TestRevertAfterPromotion(t *testing.T) {
 	p := acting("good-at-first", "")
 	p.KeepOld = "5m"
 	w.apply(p)
-	w.awaitOutcome("good-at-first", "Promoted", 90*time.Second)
+	w.awaitOutcome("good-at-first", "Promoted", 3*time.Minute)
 	if bad := failures(w.answers()); len(bad) > 0 {
 		t.Errorf("%d requests failed before it went bad, want none; the first: %+v", len(bad), bad[0])
 	}
 	turned := time.Now()
 	w.tells("bake-r2", "fail")
-	st := w.await("the rollback", 30*time.Second, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" })
+	st := w.await("the rollback", time.Minute, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" })
 	if st.Rollout.Decision.Reason != "BakeFailed" {
 		t.Errorf("reason %s, want BakeFailed", st.Rollout.Decision.Reason)
 	}

@@ -16,11 +16,11 @@ func TestStableBrokenAtTheStart(t *testing.T) {
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
 	w.scale("down-r1", "0")
-	w.await("stable not ready", 30*time.Second, func(s engine.Status) bool { return s.Stable != nil && !s.Stable.Ready })
+	w.await("stable not ready", time.Minute, func(s engine.Status) bool { return s.Stable != nil && !s.Stable.Ready })
 	stop := w.traffic(60)
 	t.Cleanup(func() { stop() })
 	w.apply(plan{Version: "v2"})
-	st := w.await("StableNotReady", time.Minute, func(s engine.Status) bool {
+	st := w.await("StableNotReady", 2*time.Minute, func(s engine.Status) bool {
 		return s.Rollout.To == "v2" && s.Candidate != nil && s.Candidate.Ready && s.Rollout.Decision.Reason == "StableNotReady"
 	})
 	if st.Weights.PlannedBP != 0 || st.Weights.ShadowBP != 0 {
@@ -28,7 +28,7 @@ func TestStableBrokenAtTheStart(t *testing.T) {
 	}
 	t.Logf("%s: %s", st.Rollout.Decision.Reason, st.Rollout.Decision.Message)
 	w.promote(st.Rollout.ID)
-	in := w.awaitRoutes(w.awaitOutcome("v2", "Promoted", 30*time.Second).Weights.Epoch).Add(200 * time.Millisecond)
+	in := w.awaitRoutes(w.awaitOutcome("v2", "Promoted", time.Minute).Weights.Epoch).Add(200 * time.Millisecond)
 	time.Sleep(time.Second) // of traffic
 	served := 0
 	for _, a := range stop() {

@@ -94,7 +94,7 @@ func TestA7TLSOnly(t *testing.T) {
 	stop := w.traffic(60)
 	t.Cleanup(func() { stop() })
 	w.apply(plan{Version: "v2", Gateway: "tls-only", Steps: "{shadow: 100%, minDuration: 2s}, " + shortSteps})
-	w.awaitOutcome("v2", "Promoted", 90*time.Second)
+	w.awaitOutcome("v2", "Promoted", 3*time.Minute)
 	all := stop()
 	if bad := failures(all); len(bad) > 0 {
 		t.Errorf("%d of %d requests failed, want none; the first: %+v", len(bad), len(all), bad[0])

@@ -40,11 +40,11 @@ func TestA10BadToGood(t *testing.T) {
 	t.Parallel()
 	w, quiet := begin(t, "bad-good", 60, plan{})
 	w.apply(acting("bad", "unready"))
-	bad := w.await("the bad version on trial", time.Minute, func(s engine.Status) bool {
+	bad := w.await("the bad version on trial", 2*time.Minute, func(s engine.Status) bool {
 		return s.Rollout != nil && s.Rollout.To == "bad" && len(w.pods("bad-good-r2")) > 0
 	}).Rollout.ID
 	w.apply(plan{Version: "v2"})
-	w.awaitOutcome("v2", "Promoted", 90*time.Second)
+	w.awaitOutcome("v2", "Promoted", 3*time.Minute)
 	for _, a := range quiet() {
 		if a.revision() == "bad-good-r2" {
 			t.Errorf("a client was routed to the version that was never ready: %+v", a)
@@ -62,9 +62,9 @@ func TestA3UpdateWithNoCandidateRunning(t *testing.T) {
 	w.apply(plan{Version: "v2", Steps: longStep})
 	good := w.awaitWeight("v2", 1000).Rollout.ID
 	w.scale("good-bad-r2", "0")
-	w.await("no weight for nobody", time.Minute, func(s engine.Status) bool { return s.Weights.PlannedBP == 0 && s.Weights.InForceBP == 0 })
+	w.await("no weight for nobody", 2*time.Minute, func(s engine.Status) bool { return s.Weights.PlannedBP == 0 && s.Weights.InForceBP == 0 })
 	w.apply(plan{Version: "broken"})
-	w.awaitOutcome("broken", "Reverted", 90*time.Second)
+	w.awaitOutcome("broken", "Reverted", 3*time.Minute)
 	w.superseded(good)
 	quiet()
 }
@@ -184,6 +184,6 @@ func TestA4AbortAndLoseTheCandidate(t *testing.T) {
 	st := w.awaitWeight("v2", 5000)
 	w.scale("lost-r2", "0")
 	w.abort(st)
-	w.onlyTo("lost-r1", w.awaitOutcome("v2", "Aborted", 30*time.Second))
+	w.onlyTo("lost-r1", w.awaitOutcome("v2", "Aborted", time.Minute))
 	quiet()
 }
