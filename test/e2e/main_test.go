@@ -6,7 +6,6 @@ package e2e_test
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -64,23 +63,7 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	fmt.Printf("== Serin installed: %.0f s\n", time.Since(began).Seconds())
-	if err := atOnce(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
 	return m.Run()
-}
-
-// atOnce lets as many endpoints be tried at the same time as the cluster can carry,
-// unless -parallel says otherwise: tests wait more than they work.
-func atOnce() error {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if given {
-		return nil
-	}
-	return flag.Set("test.parallel", "4")
 }
 
 // install packs the images, renders the chart and applies it.
