@@ -119,7 +119,7 @@ func (p *platform) letGo(ctx context.Context, name string) error {
 
 func ownsReplicas(fields []metav1.ManagedFieldsEntry) bool {
 	for _, f := range fields {
-		if f.Manager == FieldManager && f.Operation == metav1.ManagedFieldsOperationApply && f.FieldsV1 != nil && strings.Contains(string(f.FieldsV1.Raw), `"f:replicas"`) {
+		if f.Manager == FieldManager && f.Operation == metav1.ManagedFieldsOperationApply && f.FieldsV1 != nil && strings.Contains(f.FieldsV1.GetRawString(), `"f:replicas"`) {
 			return true
 		}
 	}
