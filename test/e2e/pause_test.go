@@ -13,7 +13,7 @@ import (
 // revisions get them, no other rollout begins, and it goes on from where it was (A13).
 func TestA12A13PauseAndScale(t *testing.T) {
 	t.Parallel()
-	const deadline = 20 * time.Second // pods of a busy machine take that long
+	const deadline = 40 * time.Second // the pods of a busy machine take half of it
 	w, quiet := begin(t, "pause", 60, plan{})
 	p := plan{Version: "v2", Deadline: deadline.String(), Steps: "{weight: 10%, minDuration: 2s}, {weight: 50%, minDuration: 1s}, {weight: 100%}"}
 	w.apply(p)
