@@ -40,7 +40,7 @@ const (
 const (
 	inner = "127.0.0.1:5002"
 	noise = 0.2
-	many  = 1000 // times that a huge answer says each score
+	many  = 500 // times that a huge answer says each score
 )
 
 type actor struct {
