@@ -84,7 +84,7 @@ func TestOnlyTheMeshsOwnContainerIsNotRestricted(t *testing.T) {
 func dryRun(t *testing.T, in string, template corev1.PodTemplateSpec) error {
 	t.Helper()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: in, GenerateName: "dry-run-", Labels: template.Labels, Annotations: template.Annotations}, Spec: template.Spec}
-	pod.Spec.ServiceAccountName = ""
+	pod.Spec.ServiceAccountName, pod.Spec.DeprecatedServiceAccount = "", "" // it has none there
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	return mesh.api.Create(ctx, pod, client.DryRunAll)
