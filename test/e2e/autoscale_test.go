@@ -190,7 +190,10 @@ func TestF12AutoscalerOnTheMesh(t *testing.T) {
 	l := serveLoads(t)
 	l.set("scaled-r1", 1000)
 	l.set("scaled-r2", 1000)
-	p := plan{Version: "v1", Scaling: "{min: 1, max: 3, cpu: 50%}", Template: "{resources: {requests: {cpu: 20m}}}"}
+	p := plan{
+		Version: "v1", Scaling: "{min: 1, max: 3, cpu: 50%}", Template: "{resources: {requests: {cpu: 20m}}}",
+		Latency: "{revertAbove: 50x, promoteBelow: 100x, at: [p50]}", // one pod against three, on a machine that stalls
+	}
 	w, quiet := begin(t, "scaled", 60, p)
 	w.await("three pods of stable", 3*time.Minute, func(s engine.Status) bool { return s.Stable.ReadyReplicas == 3 })
 	p.Version, p.Steps = "v2", "{weight: 10%, minDuration: 1s}, {weight: 50%, minDuration: 10m}, {weight: 100%}"
