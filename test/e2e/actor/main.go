@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -31,7 +30,6 @@ const (
 	fail    = "fail"    // every answer is a 500
 	half    = "half"    // every second one
 	wrong   = "wrong"   // other scores, in good form
-	noisy   = "noisy"   // another score each time
 	schema  = "schema"  // right scores, in another form
 	huge    = "huge"    // right scores, and many of them
 	unready = "unready" // not ready, though it answers
@@ -39,7 +37,6 @@ const (
 
 const (
 	inner = "127.0.0.1:5002"
-	noise = 0.2
 	many  = 500 // times that a huge answer says each score
 )
 
@@ -102,10 +99,6 @@ func (a *actor) play(resp *http.Response) error {
 	case wrong:
 		for i := range got.Result {
 			got.Result[i] = 1 - got.Result[i]
-		}
-	case noisy:
-		for i := range got.Result {
-			got.Result[i] += noise * rand.Float64()
 		}
 	case schema:
 		next = map[string]any{"answers": []map[string]string{{"verdict": "claim"}}}
