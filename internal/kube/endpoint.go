@@ -150,9 +150,6 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 	}
 	x.source.SetContract(observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath))
 	x.teller.notifier.Set(receivers(r))
-	if err := x.platform.rescale(ctx, x.engine.Record().State); err != nil {
-		return err
-	}
 	if err := x.engine.SetWish(ctx, w, lastWriter(e), fmt.Sprintf("version %s (generation %d)", r.Version, e.Generation)); err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,19 +67,16 @@ type platform struct {
 	routesSeen    bool
 	routesAt      time.Time // when the present epoch's were first written
 	stablePods    int       // ready, when last looked
-	// scalingDue: spec.scaling changed and what runs does not have it yet.
-	scalingDue bool
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
 	return &platform{key: k, cfg: cfg, api: api, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}}
 }
 
-// set takes a new document: traffic changes at the next apply, scaling at rescale.
+// set takes a new document: traffic and scaling change at the next apply.
 func (p *platform) set(owner metav1.OwnerReference, r spec.Resolved) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.scalingDue = p.scalingDue || p.resolved.Name != "" && !reflect.DeepEqual(p.resolved.Endpoint.Spec.Scaling, r.Endpoint.Spec.Scaling)
 	p.owner, p.resolved = owner, r
 	p.scorers[r.Digest] = r.Endpoint.Spec.Scorer
 }
@@ -241,11 +237,19 @@ func (p *platform) start(ctx context.Context, r rollout.Revision) error {
 	if err != nil {
 		return err
 	}
-	if err := p.write(ctx, MakeService(in)); err != nil {
-		return fmt.Errorf("starting revision %q: %w", r.Name, err)
+	objects := []client.Object{MakeDeployment(in), MakeService(in)}
+	if in.Scaling.Max != nil {
+		if err := p.letGo(ctx, r.Name); err != nil {
+			return err
+		}
+		if r.Name != p.routing.Stable { // else holdStable writes it with the routes, and knows its floor
+			objects = append(objects, MakeAutoscaler(in, cpuPercent(in.Scaling), 0))
+		}
 	}
-	if err := p.scale(ctx, in); err != nil {
-		return fmt.Errorf("starting revision %q: %w", r.Name, err)
+	for _, o := range objects {
+		if err := p.write(ctx, o); err != nil {
+			return fmt.Errorf("starting revision %q: %w", r.Name, err)
+		}
 	}
 	p.mesh.Order(p.key, r.Name, p.order(r.Name))
 	return nil
