@@ -84,7 +84,7 @@ func (c controller) show(ctx context.Context) {
 		Conditions: []engine.Condition{{Type: "Ready", Status: "True", Reason: "Serving"}},
 	}
 	digest := c.digest(e)
-	state := rollout.State{Stable: &rollout.Revision{Digest: digest}}
+	state := rollout.State{Stable: &rollout.Revision{Digest: digest}, Attempt: &rollout.Attempt{ID: c.name + "-0", To: rollout.Revision{Digest: digest}, Outcome: rollout.Promoted}}
 	status := map[string]any{"observedGeneration": e.GetGeneration()}
 	if version == "2" {
 		st.Rollout = &engine.RolloutView{
@@ -182,11 +182,16 @@ func TestCommandLineInACluster(t *testing.T) {
 		{operator, "apply -o name -f " + v2, cli.ExitDone, "clitest-1\n"},
 		{operator, "apply -f " + v3, cli.ExitForbidden, "judge"},
 		{viewer, "wait --endpoint clitest --step 50%", cli.ExitDone, ""},
+		{viewer, "report --endpoint clitest --gate", cli.ExitDone, "Waits for approval of step 50%"},
+		{viewer, "report --endpoint clitest", cli.ExitDone, "serin approve --context " + viewer},
+		{viewer, "report --endpoint clitest --rollout clitest-9", cli.ExitNotFound, "serin history"},
 		{operator, "approve --endpoint clitest --step 50%", cli.ExitForbidden, "approve"},
 		{approver, "approve --endpoint clitest --step 50% --dry-run", cli.ExitDone, "would ask"},
 		{approver, "approve --endpoint clitest --step 50%", cli.ExitDone, "Approve of clitest-1 by anna on e1"},
 		{operator, "pause --endpoint clitest", cli.ExitForbidden, "refused (Word): Pause of clitest-1 by otto"},
 		{operator, "retry --endpoint clitest -o json", cli.ExitDone, `"accepted": true`},
+		{approver, "abort --endpoint clitest --if-running --rollout nobody-7", cli.ExitUsage, "spec.rollout"},
+		{approver, "abort --endpoint nowhere --if-running --rollout nowhere-1", cli.ExitDone, "nothing to do"},
 		{viewer, "history --endpoint clitest", cli.ExitDone, "no rollout has ended yet"},
 		{viewer, "history --endpoint clitest --limit 0", cli.ExitUsage, "--limit"},
 		{viewer, "delete --endpoint clitest", cli.ExitForbidden, "cannot delete"},
