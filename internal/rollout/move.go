@@ -166,9 +166,18 @@ func (t *turn) tryEnter(a *Attempt) {
 		t.enter(a, next)
 	case approvalOnly && a.Asked != p.Name:
 		a.Asked = p.Name
+		t.letLook(a)
 		t.note(judge.Hold, g.reason, g.message)
 	default:
 		t.say(judge.Hold, g.reason, g.message)
+	}
+}
+
+// letLook opens the header's way to a candidate that waits for its first approval, and
+// no other: who approves can try it before any client meets it.
+func (t *turn) letLook(a *Attempt) {
+	if a.Step < 0 && t.s.Stable != nil {
+		t.route(Routing{Rollout: a.ID, Stable: t.s.Stable.Name, Candidate: a.To.Name})
 	}
 }
 
