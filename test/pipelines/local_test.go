@@ -62,7 +62,7 @@ spec:
   traffic: {listen: "ADDRESS", header: {name: x-api-version, stable: green, candidate: blue}}
   rollout:
     approval: EveryStep
-    steps: [{shadow: 100%, minDuration: 1s}, {weight: 1%}, {weight: 10%}, {weight: 50%}, {weight: 100%}]
+    steps: [{shadow: 100%, minDuration: 1s}, {weight: 1%}, {weight: 10%, minDuration: 3s}, {weight: 50%}, {weight: 100%}]
     warmup: 0s
     minRequests: 3
     keepFailed: 5m
@@ -96,8 +96,9 @@ func oneMachine(t *testing.T, production bool) *scenario.World {
 	state := filepath.Join(t.TempDir(), "state")
 	serve(t, text(first), state, production)
 	return &scenario.World{
-		Root: absolute, Serin: program, Document: text, URL: "http://" + address + "/score", Rate: 250,
+		Root: absolute, Serin: program, Document: text, URL: "http://" + address + "/score", Rate: 150,
 		Variables: map[string]string{"SERIN_AKS": "", "SERIN_NAMESPACE": "", "SERIN_REGISTRY": host, "SERIN_REGISTRY_INSECURE": "true", "SERIN_TIMEOUT": "90s", "SERIN_SETTLE": "1"},
+		Image:     func(string) string { return host + "/safe-driver@sha256:" + strings.Repeat("0", 64) },
 		Env:       []string{"SERIN_STATE=" + state}, Where: []string{"--state", state}, Look: nil,
 	}
 }
@@ -166,7 +167,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // atOnce is how many endpoints share this machine at a time.
-var atOnce = make(chan struct{}, 3)
+var atOnce = make(chan struct{}, 7)
 
 func TestPipelineOnOneMachine(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {

@@ -57,7 +57,7 @@ func with(m map[string]azure.Result, stage string, r azure.Result) map[string]az
 
 func allGood(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Good}).start().wait()
+	r := newRun(t, w, options{candidate: Good, pack: true}).start().wait()
 	r.check(want{stages: skipped("Revert")})
 	for stage, weight := range map[string]int{"Shadow": 0, "Percent1": 0, "Percent10": 100, "Percent50": 1000, "Promote": 5000} {
 		st, asked := r.atGates.Load(stage)

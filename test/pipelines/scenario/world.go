@@ -31,7 +31,7 @@ type World struct {
 	URL, Host  string                        // of the scoring endpoint
 	Kubeconfig string                        // that the service connections give
 	Rate       int                           // requests per second of the clients
-	Image      func(candidate string) string // a scoring image that is there already; nil: the pipeline packs it
+	Image      func(candidate string) string // a scoring image that is there already
 }
 
 // status is what a test wants to know of `serin status -o json`.
@@ -66,7 +66,7 @@ func (w *World) status(t *testing.T) status {
 // await waits for a status.
 func (w *World) await(t *testing.T, what string, ok func(status) bool) status {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(300 * time.Millisecond) {
 		st := w.status(t)
 		if ok(st) {
 			return st
