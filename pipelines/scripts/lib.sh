@@ -122,16 +122,14 @@ debugging() {
 	say "    serin history --audit"
 }
 
-# show TITLE [TEXT] puts the endpoint as it is now on the summary page, and the comparison of both versions after it.
+# show TITLE [TEXT] puts on the summary page what an approver needs, on one screen, and on a page of its own the whole report.
 show() {
 	local title=$1 text=${2:-}
 	ask status -o json >"$work/status.json" || return 0 # nothing to show is no failure of its own
 	{
-		ask status -o markdown || true
+		ask report --gate -o markdown --rollout "$rollout" || true
 		if [[ -n $text ]]; then printf '\n%s\n' "$text"; fi
-		if jq -e '.rollout.outcome as $o | ["Reverted", "Rejected", "Aborted", "Superseded"] | index($o)' "$work/status.json" >/dev/null; then debugging; fi
+		if jq -e --arg id "$rollout" '.rollout.id == $id and (.rollout.outcome as $o | ["Reverted", "Rejected", "Aborted"] | index($o))' "$work/status.json" >/dev/null; then debugging; fi
 	} | summary "$title"
-	if "${SERIN_PROGRAM:-serin}" report --help >/dev/null 2>&1 && ask report -o markdown --rollout "$rollout" >"$work/report"; then
-		summary "$title report" <"$work/report"
-	fi
+	if ask report --rollout "$rollout" >"$work/report"; then summary "$title report" <"$work/report"; fi
 }

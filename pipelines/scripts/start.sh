@@ -23,8 +23,9 @@ if given "${SERIN_IMAGE:-}"; then flags+=(--image "$SERIN_IMAGE"); fi
 if given "${SERIN_GATES:-}"; then flags+=(--gates "$SERIN_GATES"); fi
 code=0
 ask apply "${flags[@]}" -o json >"$answer" || code=$?
-[[ $code == 0 ]] || die "$code" "applying $SERIN_DOCUMENT for version $SERIN_VERSION: see above"
-rollout=$(jq -r '.rollout // empty' "$answer")
+[[ $code == 0 ]] || die "$code" "applying $SERIN_DOCUMENT for version $SERIN_VERSION: $(jq -r '.held // "see above"' "$answer")"
 say "$(jq -r '.message' "$answer")"
-[[ -n $rollout ]] || die 1 "no rollout of version $SERIN_VERSION began; serin status says why"
+rollout=$(jq -r '.rollout // empty' "$answer")
+[[ -n $rollout ]] || rollout=$(found) # in production already: this stage ran before
+[[ -n $rollout ]] || die 1 "no rollout brings version $SERIN_VERSION; serin status says why"
 output rollout "$rollout"

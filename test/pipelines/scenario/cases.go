@@ -93,7 +93,7 @@ func checkViews(t *testing.T, r *run) {
 	}
 	for stage, says := range map[string]string{"Shadow": "Next gate: step 1%", "Percent1": "Next gate: step 10%", "Percent10": "Next gate: step 50%", "Percent50": "Next gate: step 100%", "Promote": "is in production"} {
 		text := seen[stage]
-		for _, s := range []string{says, "| candidate | " + r.number, "| errors |"} {
+		for _, s := range []string{says, "version 0 → " + r.number, "clients", "errors "} {
 			if !strings.Contains(text, s) {
 				t.Errorf("summary of %s: want %q in:\n%s", stage, s, text)
 			}
@@ -102,8 +102,10 @@ func checkViews(t *testing.T, r *run) {
 			t.Errorf("summary of %s has %d lines: no screen shows them", stage, lines)
 		}
 	}
-	if !strings.Contains(seen["Percent10"], "| 10% |") || !strings.Contains(seen["Percent10"], "agreement") {
-		t.Errorf("summary of Percent10 lacks the traffic share or the agreement:\n%s", seen["Percent10"])
+	for _, says := range []string{">10% ", "10% in force", "agreement", "to promote", "http"} {
+		if !strings.Contains(seen["Percent10"], says) {
+			t.Errorf("summary of Percent10 lacks %q:\n%s", says, seen["Percent10"])
+		}
 	}
 }
 
