@@ -6,6 +6,7 @@ require (
 	github.com/go-logr/logr v1.4.4
 	github.com/serin-dev/serin v0.0.0
 	github.com/serin-dev/serin/test/cluster v0.0.0
+	github.com/serin-dev/serin/test/pipelines v0.0.0-00010101000000-000000000000
 	helm.sh/helm/v3 v3.22.0
 	istio.io/client-go v1.31.4
 	k8s.io/api v0.37.2
@@ -153,4 +154,5 @@ require (
 replace (
 	github.com/serin-dev/serin => ../..
 	github.com/serin-dev/serin/test/cluster => ../cluster
+	github.com/serin-dev/serin/test/pipelines => ../pipelines
 )

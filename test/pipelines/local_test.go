@@ -98,8 +98,8 @@ func oneMachine(t *testing.T, production bool) *scenario.World {
 	return &scenario.World{
 		Root: absolute, Serin: program, Document: text, URL: "http://" + address + "/score", Rate: 150,
 		Variables: map[string]string{"SERIN_AKS": "", "SERIN_NAMESPACE": "", "SERIN_REGISTRY": host, "SERIN_REGISTRY_INSECURE": "true", "SERIN_TIMEOUT": "90s", "SERIN_SETTLE": "1"},
-		Image:     func(string) string { return host + "/safe-driver@sha256:" + strings.Repeat("0", 64) },
-		Env:       []string{"SERIN_STATE=" + state}, Where: []string{"--state", state}, Look: nil,
+		Packs:     true, Image: func(string) string { return host + "/safe-driver@sha256:" + strings.Repeat("0", 64) },
+		Env: []string{"SERIN_STATE=" + state}, Where: []string{"--state", state}, Look: nil,
 	}
 }
 

@@ -275,3 +275,15 @@ func promotedByHand(t *testing.T, m Maker) {
 	r.check(want{stages: skipped("Percent50", "Promote")})
 	checkEnd(t, w, c, began, r.number)
 }
+
+// VerbsOnly is the variant for a team without rights of its own: it names an image, and
+// signs in by a Kubernetes service connection.
+func VerbsOnly(t *testing.T, m Maker) {
+	w, c, began := production(t, m)
+	r := newRun(t, w, options{file: "azure-pipelines-verbs.yml", candidate: Good, parameters: map[string]string{"image": w.Image(Good)}}).start().wait()
+	r.check(want{stages: skipped("Revert")})
+	if called(t, r.calls, "az ") {
+		t.Error("the variant spoke to Azure")
+	}
+	checkEnd(t, w, c, began, r.number)
+}

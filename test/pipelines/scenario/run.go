@@ -62,7 +62,7 @@ func newRun(t *testing.T, w *World, o options) *run {
 	r := &run{t: t, w: w, number: "20261125." + id}
 	r.folder, r.calls = w.programs(t)
 	adapt(p, w.Variables, o.variables)
-	if !o.pack && o.parameters == nil {
+	if !(o.pack && w.Packs) && o.parameters == nil {
 		adapt(p, map[string]string{"SERIN_IMAGE": w.Image(o.candidate)})
 	}
 	r.Run = &azure.Run{

@@ -31,6 +31,7 @@ type World struct {
 	URL, Host  string                        // of the scoring endpoint
 	Kubeconfig string                        // that the service connections give
 	Rate       int                           // requests per second of the clients
+	Packs      bool                          // the pipeline can pack images: the registry is on this machine
 	Image      func(candidate string) string // a scoring image that is there already
 }
 
