@@ -46,6 +46,11 @@ approve() {
 		say "evidence $SERIN_EVIDENCE is not known any more (the controller was restarted); approving on what is there now"
 		ask approve "${flags[@]}" --reason "approved in $(run_link) on evidence $SERIN_EVIDENCE, shown before a restart" >"$answer" || code=$?
 	fi
+	if [[ $code == 6 ]]; then # it may have been reverted in this very moment: then that is what is to be said
+		waits --step "$SERIN_STEP"
+		[[ $code == 0 ]] || leave
+		code=6
+	fi
 	[[ $code == 0 ]] || die "$code" "approving step $SERIN_STEP: see above"
 	say "$(jq -r '.message' "$answer")"
 }

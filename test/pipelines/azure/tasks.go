@@ -32,6 +32,7 @@ var tasks = map[string]func(a *agent, in map[string]string) (script string, err 
 		return "", err
 	},
 	"Bash@3":               func(_ *agent, in map[string]string) (string, error) { return in["script"], nil },
+	"CmdLine@2":            func(_ *agent, in map[string]string) (string, error) { return in["script"], nil }, // on Linux a shell too
 	"KubeloginInstaller@0": func(*agent, map[string]string) (string, error) { return "", nil },
 	"AzureCLI@2":           azureCLI,
 	"Kubernetes@1":         kubernetesLogin,
@@ -103,10 +104,14 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 
 // end asks a cancelled script to end, then insists.
 func (a *agent) end(group int, ended <-chan struct{}) {
+	stop := a.ctx.Done()
+	if a.ctx.Err() != nil { // what runs after the cancellation has its own time
+		stop = nil
+	}
 	select {
 	case <-ended:
 		return
-	case <-a.ctx.Done():
+	case <-stop:
 	}
 	for _, next := range []struct {
 		signal syscall.Signal

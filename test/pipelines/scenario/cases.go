@@ -118,7 +118,7 @@ func brokenImage(t *testing.T, m Maker) {
 
 func failsAtTen(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Failing, at: map[string]func(){"Percent10": func() { c.missing.Store(true) }}}).start().wait()
+	r := newRun(t, w, options{candidate: Failing, at: map[string]func(){"Percent10": c.missingFromNextStep}}).start().wait()
 	r.check(want{stages: with(skipped("Percent50", "Promote"), "Percent10", azure.Failed), codes: map[string]int{"Percent10/step": 3}})
 	st := w.status(t)
 	if st.Rollout.Outcome != "Reverted" {
@@ -280,7 +280,7 @@ func promotedByHand(t *testing.T, m Maker) {
 // signs in by a Kubernetes service connection.
 func VerbsOnly(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{file: "azure-pipelines-verbs.yml", candidate: Good, parameters: map[string]string{"image": w.Image(Good)}}).start().wait()
+	r := newRun(t, w, options{file: "azure-pipelines-verbs.yml", candidate: Good, variables: map[string]string{"SERIN_AKS": ""}, parameters: map[string]string{"image": w.Image(Good)}}).start().wait()
 	r.check(want{stages: skipped("Revert")})
 	if called(t, r.calls, "az ") {
 		t.Error("the variant spoke to Azure")

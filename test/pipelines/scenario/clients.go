@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,9 +21,11 @@ type clients struct {
 	w       *World
 	missing atomic.Bool // ask about rows in which a value is missing
 
-	mu   sync.Mutex
-	seen []seen
-	stop func()
+	mu    sync.Mutex
+	seen  []seen
+	epoch int // of the routes that answered last
+	after int // ask about missing values once there is a later one; 0: never
+	stop  func()
 }
 
 // seen is what one client saw.
@@ -80,6 +83,21 @@ func (c *clients) note(s seen) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seen = append(c.seen, s)
+	if parts := strings.Split(s.route, "."); len(parts) == 3 {
+		if n, err := strconv.Atoi(parts[1]); err == nil {
+			c.epoch = max(c.epoch, n)
+		}
+	}
+	if c.after > 0 && c.epoch > c.after {
+		c.missing.Store(true)
+	}
+}
+
+// missingFromNextStep lets clients ask about missing values when the next weight holds.
+func (c *clients) missingFromNextStep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.after = c.epoch
 }
 
 // since returns what clients saw of requests that began after a moment.
