@@ -82,7 +82,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"parameters:\n- {name: x, type: number, default: y}\n" + job + "  - script: x\n":               "no number",
 		"parameters:\n- {name: x, type: string, values: [a], default: b}\n" + job + "  - script: x\n":  "not one of",
 		"jobs:\n- job: A\n  strategy: {matrix: {}}\n  steps:\n  - script: x\n":                         "strategy",
-		"jobs:\n- deployment: A\n  environment: e\n  strategy: {canary: {}}\n":                         "mapping was expected",
+		"jobs:\n- deployment: A\n  environment: e\n  strategy: {canary: {}}\n":                         `property "canary"`,
 		"stages:\n- stage: A\n  dependsOn: B\n  jobs:\n  - job: J\n    steps: [{script: x}]\n":         "not before it",
 		"stages:\n- stage: A\n  jobs:\n  - job: J\n    steps: [{script: x}]\n- stage: A\n  jobs: []\n": "twice",
 		"jobs:\n- job: A\n  steps: []\n":                                                               "no steps",
