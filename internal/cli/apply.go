@@ -71,8 +71,7 @@ takes the document, ends with exit code 4.
 	c.Flags().StringVarP(&o.file, "file", "f", "", "the document; - for stdin")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "say what would change, and change nothing")
 	c.Flags().BoolVar(&o.force, "force-conflicts", false, "cluster: take over fields that somebody else wrote")
-	c.Flags().StringVar(&o.set.image, "image", "", "`REFERENCE` by digest that takes the place of spec.scorer.image")
-	c.Flags().StringVar(&o.set.version, "version", "", "`TEXT` that takes the place of spec.scorer.version")
+	o.set.addTo(c)
 	c.Flags().StringSliceVar(&o.gates, "gates", nil, "refuse unless the plan has just these `STEPS`, in this order, and every one asks for approval")
 	return c
 }
@@ -193,6 +192,7 @@ func newDelete(stdio IO) *cobra.Command {
 
 func newValidate(stdio IO) *cobra.Command {
 	var file, mode string
+	var set scorerFields
 	var out output
 	c := &cobra.Command{
 		Use: "validate", Short: "Check a document: every problem with its field and the remedy", Args: cobra.NoArgs,
@@ -205,6 +205,9 @@ func newValidate(stdio IO) *cobra.Command {
 			}
 			text, err := readDocument(file, stdio.In)
 			if err != nil {
+				return err
+			}
+			if text, err = set.into(text); err != nil {
 				return err
 			}
 			notes, err := validate(text, mode)
@@ -223,6 +226,7 @@ func newValidate(stdio IO) *cobra.Command {
 	}
 	out.addTo(c)
 	c.Flags().StringVarP(&file, "file", "f", "", "the document; - for stdin")
+	set.addTo(c)
 	c.Flags().StringVar(&mode, "mode", "local", "check for this mode: local (one machine) or cluster")
 	_ = c.RegisterFlagCompletionFunc("mode", cobra.FixedCompletions([]string{"local", "cluster"}, cobra.ShellCompDirectiveNoFileComp))
 	return c

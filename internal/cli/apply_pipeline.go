@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/serin-dev/serin/internal/engine"
@@ -12,6 +13,11 @@ import (
 
 // scorerFields are what a pipeline fills in: what it built.
 type scorerFields struct{ image, version string }
+
+func (s *scorerFields) addTo(c *cobra.Command) {
+	c.Flags().StringVar(&s.image, "image", "", "`REFERENCE` by digest that takes the place of spec.scorer.image")
+	c.Flags().StringVar(&s.version, "version", "", "`TEXT` that takes the place of spec.scorer.version")
+}
 
 // into writes them into a document; all else stays as it was written.
 func (s scorerFields) into(text []byte) ([]byte, error) {
