@@ -42,7 +42,7 @@ func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
 		record.result = r.broken(s.Name, err)
 		return record
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = os.RemoveAll(temp) }()
 	// A run that was cancelled before cancels no job that starts afterwards.
 	if r.cancelled.Err() == nil {
 		var stop context.CancelFunc

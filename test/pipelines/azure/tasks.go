@@ -89,7 +89,7 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 	go a.end(c.Process.Pid, ended)
 	err := c.Wait()
 	close(ended)
-	w.Close()
+	_ = w.Close()
 	<-read
 	var exit *exec.ExitError
 	switch {

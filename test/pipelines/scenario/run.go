@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -51,10 +52,7 @@ type options struct {
 // newRun prepares a run; start begins it.
 func newRun(t *testing.T, w *World, o options) *run {
 	t.Helper()
-	if o.file == "" {
-		o.file = "azure-pipelines.yml"
-	}
-	p, err := azure.Load(filepath.Join(w.Root, "pipelines/azure-devops", o.file), o.parameters)
+	p, err := azure.Load(filepath.Join(w.Root, "pipelines/azure-devops", cmp.Or(o.file, "azure-pipelines.yml")), o.parameters)
 	if err != nil {
 		t.Fatal(err)
 	}
