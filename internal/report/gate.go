@@ -31,7 +31,7 @@ func (r Report) Screen() string {
 	top = append(top, r.stepLines()...)
 	top = append(top, r.clientLine())
 	if a := r.Agreement; a != nil {
-		top = append(top, fmt.Sprintf("agreement  %s of %s shadow pairs, %s disagreed", amount(a.Share, "share"), number(a.Compared), number(a.Disagreed)))
+		top = append(top, fmt.Sprintf("agreement  %s of %s shadow pairs, %s disagreed%s", amount(a.Share, "share"), number(a.Compared), number(a.Disagreed), a.says()))
 	}
 	bottom := r.commandLines()
 	lines := append(top, r.metricLines(gateLines-len(top)-len(bottom))...)

@@ -114,7 +114,7 @@ func (r Report) writeClients(b *strings.Builder) {
 	}
 	b.WriteString(".\n\n")
 	if a := r.Agreement; a != nil {
-		fmt.Fprintf(b, "**Agreement**: %s of %s compared shadow pairs (%s disagreed).\n\n", amount(a.Share, "share"), number(a.Compared), number(a.Disagreed))
+		fmt.Fprintf(b, "**Agreement**: %s of %s compared shadow pairs (%s disagreed%s).\n\n", amount(a.Share, "share"), number(a.Compared), number(a.Disagreed), a.says())
 	}
 	if n := r.Evidence.Dropped; n > 0 {
 		fmt.Fprintf(b, "**Not recorded**: %s answers, for want of room.\n\n", number(n))

@@ -155,6 +155,8 @@ type Agreement struct {
 	Compared  uint64  `json:"compared"`
 	Disagreed uint64  `json:"disagreed"`
 	Share     float64 `json:"share"` // of Compared that agree
+	// Judged: the document declares agreement. Without it answers agree if they are equal.
+	Judged bool `json:"judged"`
 }
 
 // Verdict is what the judge says of the whole.
@@ -231,7 +233,7 @@ func Build(f Facts) Report {
 	r := Report{
 		Schema: Schema, Endpoint: f.Endpoint, Namespace: f.Namespace, Address: f.Address, At: f.At, Rollout: f.ID, Number: f.Number,
 		Result: resultOf(f), Outcome: string(f.Outcome), Paused: f.Paused, To: versionOf(f.To, f.Images), StartedAt: f.StartedAt, EndedAt: f.EndedAt,
-		Decision: f.Decision, Steps: stepsOf(f), Clients: clientsOf(f.Counts), Agreement: agreementOf(f.Counts),
+		Decision: f.Decision, Steps: stepsOf(f), Clients: clientsOf(f.Counts), Agreement: agreementOf(f),
 		Verdict: verdictOf(f.Verdict), Metrics: []Metric{}, Evidence: EvidenceNote{f.Digest, f.Counts}, Approvals: []Approval{},
 		Events: append([]Event{}, f.Events...),
 	}
@@ -302,11 +304,21 @@ func clientsOf(c Counts) Clients {
 	return Clients{Requests: c.StableRequests + c.CandidateRequests, Failed: errors - min(c.FellBack, errors), FellBack: c.FellBack}
 }
 
-func agreementOf(c Counts) *Agreement {
+func agreementOf(f Facts) *Agreement {
+	c := f.Counts
 	if c.Compared == 0 {
 		return nil
 	}
-	return &Agreement{c.Pairs, c.Compared, c.Disagreed, 1 - float64(min(c.Disagreed, c.Compared))/float64(c.Compared)}
+	judged := slices.ContainsFunc(f.Verdict.Metrics, func(m judge.Metric) bool { return m.Name == "agreement" })
+	return &Agreement{c.Pairs, c.Compared, c.Disagreed, 1 - float64(min(c.Disagreed, c.Compared))/float64(c.Compared), judged}
+}
+
+// says is what the share means where nothing was declared.
+func (a Agreement) says() string {
+	if a.Judged {
+		return ""
+	}
+	return "; none was declared, so these are all that are not equal"
 }
 
 func verdictOf(v judge.Verdict) Verdict {

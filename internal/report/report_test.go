@@ -256,6 +256,10 @@ func TestOtherEnds(t *testing.T) {
 	if g := Build(f).Gate; g == nil || g.Reject != "serin reject --rollout safe-driver-2" {
 		t.Errorf("without flags: %+v", g)
 	}
+	f.Verdict.Metrics = f.Verdict.Metrics[:1]
+	if r := Build(f); r.Agreement.Judged || !strings.Contains(r.Screen(), "none was declared") || !strings.Contains(r.Markdown(), "none was declared") {
+		t.Errorf("agreement that was not declared: %+v", r.Agreement)
+	}
 	f.Decision.Reason, f.Paused, f.Weights = "WaitingForDuration", false, Weights{ShadowBP: 10000}
 	if s := Build(f).Screen(); !strings.Contains(s, "Running; weight 0% planned, 0% in force, 100% copied") {
 		t.Errorf("a shadow step:\n%s", s)
