@@ -28,11 +28,16 @@ type job struct {
 	If          string
 	Uses        string
 	Environment string
-	With        map[string]any
+	With        map[string]string
 	Minutes     any `yaml:"timeout-minutes"`
-	Steps       []struct {
-		Name, Uses, Run, If string
-	}
+	Env         map[string]string
+	Outputs     map[string]string
+	Steps       []step
+}
+
+type step struct {
+	ID, Name, Uses, Run, If string
+	Env                     map[string]string
 }
 
 func read(t *testing.T, name string) (w workflow, text string) {
@@ -65,7 +70,7 @@ func TestGitHubGatesEveryStep(t *testing.T) {
 		if name != "shadow" && (j.With["rollout"] != "${{ needs."+before+".outputs.rollout }}" || j.With["evidence"] != "${{ needs."+before+".outputs.evidence }}" || !strings.Contains(j.If, "needs."+before+".outputs.done")) {
 			t.Errorf("%s takes %v, if %q", name, j.With, j.If)
 		}
-		steps, before = append(steps, j.With["step"].(string)), name
+		steps, before = append(steps, j.With["step"]), name
 	}
 	for name, j := range ship.Jobs {
 		if gates, ok := j.With["gates"]; ok && gates != strings.Join(steps, ",") {
