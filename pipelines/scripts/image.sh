@@ -11,25 +11,13 @@ by_digest() {
 	exit 0
 }
 
-# sign_in writes a token for the registry into a file of its own, which goes with this script.
-sign_in() {
-	[[ $SERIN_REGISTRY == *.azurecr.io ]] || return 0 # others: docker login, before this
-	local token
-	token=$(az acr login --name "${SERIN_REGISTRY%%.*}" --expose-token --query accessToken --output tsv --only-show-errors)
-	if [[ -n ${TF_BUILD:-} ]]; then say "##vso[task.setsecret]$token"; fi
-	export DOCKER_CONFIG=$work/docker
-	mkdir -m 700 "$DOCKER_CONFIG"
-	trap 'rm -rf "$work"' EXIT
-	(umask 077 && jq -n --arg registry "$SERIN_REGISTRY" --arg auth "$(printf '00000000-0000-0000-0000-000000000000:%s' "$token" | base64 -w0)" '{auths: {($registry): {auth: $auth}}}' >"$DOCKER_CONFIG/config.json")
-}
-
 if given "${SERIN_IMAGE:-}"; then by_digest "$SERIN_IMAGE"; fi
 tag=$SERIN_REPOSITORY:$SERIN_VERSION
 if given "${SERIN_DOCKERFILE:-}"; then
 	az acr build --registry "${SERIN_REGISTRY%%.*}" --image "$tag" "$SERIN_DOCKERFILE" --only-show-errors
 	by_digest "$SERIN_REGISTRY/$SERIN_REPOSITORY@$(az acr repository show --name "${SERIN_REGISTRY%%.*}" --image "$tag" --query digest --output tsv --only-show-errors)"
 fi
-sign_in
+sign_in "$SERIN_REGISTRY"
 flags=(--model "$SERIN_MODEL" --tag "$SERIN_REGISTRY/$tag" --label "dev.serin.run=$(run_link)" --label "dev.serin.source=${SERIN_SOURCE:-}")
 if [[ ${SERIN_REGISTRY_INSECURE:-} == true ]]; then flags+=(--insecure); fi
 read -ra more <<<"${SERIN_SCORER_FLAGS:-}"

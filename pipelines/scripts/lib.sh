@@ -74,6 +74,22 @@ connect() {
 	kubelogin convert-kubeconfig -l azurecli
 }
 
+# sign_in REGISTRY writes a token for an Azure registry into a file that goes with this script. Others: docker login before.
+sign_in() {
+	[[ $1 == *.azurecr.io ]] || return 0
+	local token
+	token=$(az acr login --name "${1%%.*}" --expose-token --query accessToken --output tsv --only-show-errors)
+	if [[ -n ${TF_BUILD:-} ]]; then
+		say "##vso[task.setsecret]$token"
+	elif [[ -n ${GITHUB_ACTIONS:-} ]]; then
+		say "::add-mask::$token"
+	fi
+	export DOCKER_CONFIG=$work/docker
+	mkdir -m 700 "$DOCKER_CONFIG"
+	if [[ -n ${TF_BUILD:-} ]]; then trap 'rm -rf "$DOCKER_CONFIG"' EXIT; fi
+	(umask 077 && jq -n --arg registry "$1" --arg auth "$(printf '00000000-0000-0000-0000-000000000000:%s' "$token" | base64 -w0)" '{auths: {($registry): {auth: $auth}}}' >"$DOCKER_CONFIG/config.json")
+}
+
 # found prints the id of the rollout that brings this run's version, if it is the present one. The version is the run's
 # own (its number), so this finds it even where the step that began it was cancelled before it could say so.
 found() {

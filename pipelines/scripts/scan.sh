@@ -8,6 +8,7 @@ if [[ ${SERIN_SCAN:-trivy} == none ]]; then
 	exit 0
 fi
 command -v trivy >/dev/null || die 2 "trivy is not there: install it in an earlier step, or set SERIN_SCAN=none to do without a scan"
+sign_in "${SERIN_IMAGE%%/*}"
 sbom=${SERIN_SBOM:-sbom.cdx.json}
 mkdir -p "$(dirname "$sbom")"
 trivy image --quiet --format cyclonedx --output "$sbom" "$SERIN_IMAGE"

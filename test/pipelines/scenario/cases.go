@@ -31,6 +31,8 @@ var Cases = map[string]func(t *testing.T, m Maker){
 	"SecondRunRefused":  secondRunRefused,
 	"Superseded":        superseded,
 	"PromotedByHand":    promotedByHand,
+	"EvidenceForgotten": evidenceForgotten,
+	"EndedAtTheGate":    endedAtTheGate,
 }
 
 // production makes a world that serves, with clients that ask all the while.
@@ -168,7 +170,9 @@ func reverted(t *testing.T, w *World, r *run) {
 
 func timedOut(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Good, answers: map[string]azure.Answer{"Percent50": azure.TimedOut}}).start().wait()
+	// The API is away when the revert begins.
+	away := sabotage("Revert", "status", `n=$(cat "$0.n" 2>/dev/null || echo 0); echo $((n + 1)) >"$0.n"; if [[ $n -lt 2 ]]; then echo "no answer" >&2; exit 1; fi`)
+	r := newRun(t, w, options{candidate: Good, answers: map[string]azure.Answer{"Percent50": azure.TimedOut}, program: away}).start().wait()
 	r.check(want{stages: skipped("Percent50", "Promote")})
 	reverted(t, w, r)
 	checkEnd(t, w, c, began, "0")
@@ -193,10 +197,10 @@ func cancelledAtAGate(t *testing.T, m Maker) {
 	checkEnd(t, w, c, began, "0")
 }
 
-// sabotage makes serin fail for a verb in stage Promote, as an agent that dies does.
-func sabotage(verb, then string) string {
+// sabotage does something before serin runs a verb in a stage.
+func sabotage(stage, verb, then string) string {
 	return `#!/usr/bin/env bash
-if [[ $SYSTEM_STAGENAME == Promote && $1 == ` + verb + ` ]]; then
+if [[ $SYSTEM_STAGENAME == ` + stage + ` && $1 == ` + verb + ` ]]; then
 	` + then + `
 fi
 exec SERIN "$@"
@@ -205,7 +209,7 @@ exec SERIN "$@"
 
 func promoteFails(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Good, program: sabotage("approve", "exit 1")}).start().wait()
+	r := newRun(t, w, options{candidate: Good, program: sabotage("Promote", "approve", "exit 1")}).start().wait()
 	r.check(want{stages: with(map[string]azure.Result{}, "Promote", azure.Failed), codes: map[string]int{"Promote/step": 1}})
 	reverted(t, w, r)
 	checkEnd(t, w, c, began, "0")
@@ -214,7 +218,7 @@ func promoteFails(t *testing.T, m Maker) {
 // failsAfterPromote: the version is in production when its stage fails: it is rolled back.
 func failsAfterPromote(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Good, program: sabotage("wait", `[[ " $* " == *" --step "* ]] || { SERIN "$@" >/dev/null; exit 1; }`)}).start().wait()
+	r := newRun(t, w, options{candidate: Good, program: sabotage("Promote", "wait", `[[ " $* " == *" --step "* ]] || { SERIN "$@" >/dev/null; exit 1; }`)}).start().wait()
 	r.check(want{stages: with(map[string]azure.Result{}, "Promote", azure.Failed), codes: map[string]int{"Promote/step": 1}})
 	if st := w.status(t); st.Rollout.Outcome != "RolledBack" {
 		t.Errorf("rollout %+v, want it rolled back", st.Rollout)
@@ -286,4 +290,28 @@ func VerbsOnly(t *testing.T, m Maker) {
 		t.Error("the variant spoke to Azure")
 	}
 	checkEnd(t, w, c, began, r.number)
+}
+
+// evidenceForgotten: the controller was restarted since it showed the evidence: the
+// approval stands on what is there now, and says so.
+func evidenceForgotten(t *testing.T, m Maker) {
+	w, c, began := production(t, m)
+	forget := sabotage("Percent10", "approve", `args=(); for a in "$@"; do if [[ ${last:-} == --evidence ]]; then a=00ff00ff00ff; fi; args+=("$a"); last=$a; done; set -- "${args[@]}"`)
+	r := newRun(t, w, options{candidate: Good, program: forget}).start().wait()
+	r.check(want{stages: skipped("Revert")})
+	for _, a := range w.status(t).Rollout.Approvals {
+		if a.EvidenceDigest == "00ff00ff00ff" || a.EvidenceDigest == "" {
+			t.Errorf("approval %+v: on evidence that nobody was shown", a)
+		}
+	}
+	checkEnd(t, w, c, began, r.number)
+}
+
+// endedAtTheGate: the rollout ends while its stage begins: the stage says so, with the
+// exit code of a revert.
+func endedAtTheGate(t *testing.T, m Maker) {
+	w, c, began := production(t, m)
+	r := newRun(t, w, options{candidate: Good, program: sabotage("Percent10", "approve", `args=(); for a in "${@:2}"; do case $a in --namespace | --endpoint) args+=("$a"); take=1 ;; *) if [[ -n ${take:-} ]]; then args+=("$a"); take=; fi ;; esac; done; SERIN abort "${args[@]}" >&2`)}).start().wait()
+	r.check(want{stages: with(skipped("Percent50", "Promote"), "Percent10", azure.Failed), codes: map[string]int{"Percent10/step": 3}})
+	checkEnd(t, w, c, began, "0")
 }

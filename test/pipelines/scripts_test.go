@@ -1,0 +1,112 @@
+package pipelines_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// standIns are programs that answer as the real ones are documented to, and note how they were called.
+var standIns = map[string]string{
+	"az": `
+case "$1 $2 $3" in
+"ml model show") echo 7 ;;
+"ml model download") while [[ $1 != --download-path ]]; do shift; done; mkdir -p "$2/driver" && touch "$2/driver/model.txt"; if [[ -n ${TWO:-} ]]; then touch "$2/driver/other.txt"; fi ;;
+"acr login --name") echo the-token ;;
+"acr repository show") echo sha256:$(printf '1%.0s' {1..64}) ;;
+esac`,
+	"serin": `
+if [[ $1 == image ]]; then
+	if [[ -n ${DOCKER_CONFIG:-} ]]; then stat -c %a "$DOCKER_CONFIG/config.json" >>"$CALLS"; jq -r '.auths | to_entries[] | .key + " " + (.value.auth | @base64d)' "$DOCKER_CONFIG/config.json" >>"$CALLS"; echo "$DOCKER_CONFIG" >"$CALLS.config"; fi
+	echo contoso.azurecr.io/driver@sha256:$(printf '0%.0s' {1..64})
+fi`,
+	"trivy": `
+if [[ $1 == image ]]; then while [[ $1 != --output ]]; do shift; done; echo '{"components":[{},{}]}' >"$2"; else echo "${FOUND:-}"; exit "${TRIVY:-0}"; fi`,
+}
+
+// script runs a script of the pipelines among stand-ins; it returns its exit code, what it
+// said, and how the stand-ins were called.
+func script(t *testing.T, name string, env ...string) (code int, said, calls string) {
+	t.Helper()
+	folder := t.TempDir()
+	notes := filepath.Join(folder, "calls")
+	for program, body := range standIns {
+		text := "#!/usr/bin/env bash\necho \"" + program + " $*\" >>\"$CALLS\"\n" + body + "\n"
+		if err := os.WriteFile(filepath.Join(folder, program), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := filepath.Abs(shell + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "bash", file)
+	c.Dir = folder
+	c.Env = append([]string{"PATH=" + folder + ":" + os.Getenv("PATH"), "HOME=" + folder, "CALLS=" + notes, "AGENT_TEMPDIRECTORY=" + folder, "TF_BUILD=True"}, env...)
+	out, _ := c.CombinedOutput()
+	text, _ := os.ReadFile(notes)
+	if config, err := os.ReadFile(notes + ".config"); err == nil {
+		if _, err := os.Stat(strings.TrimSpace(string(config))); err == nil {
+			t.Errorf("%s left the registry's token in %s", name, config)
+		}
+	}
+	return c.ProcessState.ExitCode(), string(out), string(text)
+}
+
+// TestScripts: what the scripts of the build ask other programs for, and what they refuse.
+func TestScripts(t *testing.T) {
+	azure := []string{"SERIN_REGISTRY=contoso.azurecr.io", "SERIN_REPOSITORY=driver", "SERIN_VERSION=1.2"}
+	registered := []string{"SERIN_MODEL_NAME=driver", "SERIN_RESOURCE_GROUP=g", "SERIN_WORKSPACE=w", "SERIN_DOWNLOADS=here"}
+	image := "SERIN_IMAGE=contoso.azurecr.io/driver@sha256:" + strings.Repeat("2", 64)
+	for _, c := range []struct {
+		name, script string
+		env          []string
+		code         int
+		said, called string
+	}{
+		{"registered model, latest", "model.sh", registered, 0, "variable=model;isOutput=true]here/driver/model.txt", "az ml model download --name driver --version 7 --download-path here --resource-group g --workspace-name w"},
+		{"registered model, version", "model.sh", append(registered, "SERIN_MODEL_VERSION=3"), 0, "variable=source;isOutput=true]azureml:driver:3", "--version 3"},
+		{"several files", "model.sh", append(registered, "TWO=1"), 2, "SERIN_MODEL_FILE", ""},
+		{"no model", "model.sh", nil, 2, "SERIN_MODEL", ""},
+		{"no such model", "model.sh", []string{"SERIN_MODEL=none.txt"}, 2, "none.txt", ""},
+		{"model that Azure left unset", "model.sh", []string{"SERIN_MODEL_NAME=$(model)", "SERIN_MODEL=calls"}, 2, "calls", ""},
+		{"packed for an Azure registry", "image.sh", append(azure, "SERIN_MODEL=m.txt"), 0, "variable=image;isOutput=true]contoso.azurecr.io/driver@sha256:000", "600\ncontoso.azurecr.io 00000000-0000-0000-0000-000000000000:the-token"},
+		{"flags of the scorer", "image.sh", append(azure, "SERIN_MODEL=m.txt", "SERIN_SCORER_FLAGS=--timeout 5s"), 0, "packed and pushed", "-- --timeout 5s"},
+		{"built by the registry", "image.sh", append(azure, "SERIN_DOCKERFILE=folder"), 0, "driver@sha256:111", "az acr build --registry contoso --image driver:1.2 folder"},
+		{"by tag", "image.sh", []string{"SERIN_IMAGE=contoso.azurecr.io/driver:latest"}, 2, "not by digest", ""},
+		{"scanned", "scan.sh", []string{image}, 0, "no known vulnerability", "az acr login --name contoso"},
+		{"vulnerable", "scan.sh", []string{image, "TRIVY=3", "FOUND=CVE-1"}, 1, "CVE-1", "--ignore-unfixed"},
+		{"scanner that fails", "scan.sh", []string{image, "TRIVY=1"}, 1, "exit code 1", ""},
+		{"no scan", "scan.sh", []string{image, "SERIN_SCAN=none"}, 0, "no scan and no bill of materials", ""},
+		{"program that is there", "setup.sh", nil, 0, "", "serin version"},
+		{"program of unknown origin", "setup.sh", []string{"SERIN_PROGRAM=nowhere", "SERIN_URL=file:///dev/null"}, 2, "SERIN_SHA256", ""},
+		{"no program", "setup.sh", []string{"SERIN_PROGRAM=nowhere"}, 2, "SERIN_URL", ""},
+		{"wrong checksum", "setup.sh", []string{"SERIN_PROGRAM=nowhere", "SERIN_URL=file:///dev/null", "SERIN_SHA256=" + strings.Repeat("0", 64)}, 1, "not the checksum", ""},
+		{"approver without a token", "approver.sh", nil, 0, "is not known", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, said, calls := script(t, c.script, c.env...)
+			if code != c.code || !strings.Contains(said, c.said) || !strings.Contains(calls, c.called) {
+				t.Errorf("%s: exit code %d, want %d; want %q in:\n%s\nand %q in the calls:\n%s", c.script, code, c.code, c.said, said, c.called, calls)
+			}
+		})
+	}
+}
+
+// TestSetupDownloads: a program with the right checksum is put on the path.
+func TestSetupDownloads(t *testing.T) {
+	text := []byte("#!/bin/sh\necho downloaded\n")
+	file := filepath.Join(t.TempDir(), "serin")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(text)
+	code, said, _ := script(t, "setup.sh", "SERIN_PROGRAM=nowhere", "SERIN_URL=file://"+file, "SERIN_SHA256="+hex.EncodeToString(sum[:]))
+	if code != 0 || !strings.Contains(said, "downloaded") || !strings.Contains(said, "##vso[task.prependpath]") {
+		t.Errorf("exit code %d: %s", code, said)
+	}
+}
