@@ -67,13 +67,13 @@ func (w *World) status(t *testing.T) status {
 // await waits for a status.
 func (w *World) await(t *testing.T, what string, ok func(status) bool) status {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(300 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(300 * time.Millisecond) {
 		st := w.status(t)
 		if ok(st) {
 			return st
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s; it is %+v", what, st)
+			t.Fatalf("not within three minutes: %s; it is %+v", what, st)
 		}
 	}
 }
