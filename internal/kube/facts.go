@@ -107,13 +107,16 @@ func (p *platform) inPlace(ctx context.Context, r rollout.Routing) bool {
 }
 
 // exists refuses a share for a candidate that has no Deployment: its requests would
-// reach nobody.
+// reach nobody. What its Service publishes is as it must be before requests come.
 func (p *platform) exists(ctx context.Context, r rollout.Routing) error {
 	if r.WeightBP == 0 && r.ShadowBP == 0 {
 		return nil
 	}
 	var d appsv1.Deployment
 	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: r.Candidate}, &d); err != nil {
+		return fmt.Errorf("routing a share of %q to %q: %w", p.key, r.Candidate, err)
+	}
+	if err := p.publish(ctx, &d); err != nil {
 		return fmt.Errorf("routing a share of %q to %q: %w", p.key, r.Candidate, err)
 	}
 	return nil

@@ -67,6 +67,7 @@ type platform struct {
 	routesSeen    bool
 	routesAt      time.Time // when the present epoch's were first written
 	stablePods    int       // ready, when last looked
+	published     published
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
@@ -237,7 +238,14 @@ func (p *platform) start(ctx context.Context, r rollout.Revision) error {
 	if err != nil {
 		return err
 	}
-	objects := []client.Object{MakeDeployment(in), MakeService(in)}
+	d, want, err := p.deployment(ctx, in)
+	if err == nil && in.Candidate {
+		in.Candidate, err = p.publishes(ctx, r.Name, want)
+	}
+	if err != nil {
+		return fmt.Errorf("starting revision %q: %w", r.Name, err)
+	}
+	objects := []client.Object{d}
 	if in.Scaling.Max != nil {
 		if err := p.letGo(ctx, r.Name); err != nil {
 			return err
@@ -250,6 +258,9 @@ func (p *platform) start(ctx context.Context, r rollout.Revision) error {
 		if err := p.write(ctx, o); err != nil {
 			return fmt.Errorf("starting revision %q: %w", r.Name, err)
 		}
+	}
+	if err := p.writeService(ctx, in); err != nil {
+		return fmt.Errorf("starting revision %q: %w", r.Name, err)
 	}
 	p.mesh.Order(p.key, r.Name, p.order(r.Name))
 	return nil
@@ -274,7 +285,7 @@ func (p *platform) promote(ctx context.Context, r rollout.Revision) error {
 		return err
 	}
 	in.Candidate = false
-	if err := p.write(ctx, MakeService(in)); err != nil {
+	if err := p.writeService(ctx, in); err != nil {
 		return fmt.Errorf("promoting revision %q: %w", r.Name, err)
 	}
 	return nil

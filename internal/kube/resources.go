@@ -1,11 +1,13 @@
 package kube
 
 import (
+	"math"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -25,7 +27,7 @@ type RevisionInput struct {
 	Recorder      string
 	ControllerURL string
 	// Candidate: the Service also publishes addresses that are not ready, so that
-	// the recorder beside a crashed scorer can still hand over to stable.
+	// the recorder beside a crashed scorer can still hand over to stable (mayPublish).
 	Candidate bool
 }
 
@@ -79,6 +81,7 @@ const (
 	// scorerStopSeconds is longer: the recorder may still drain requests into it.
 	scorerStopSeconds  = lameDuckSeconds + 5
 	terminationSeconds = 45
+	recorderName       = "recorder"
 	recorderUser       = 65532
 	tokenVolumeName    = "serin-token"
 	tokenFolder        = "/var/run/serin"
@@ -103,7 +106,7 @@ func recorderContainer(in RevisionInput) corev1.Container {
 	sec.ReadOnlyRootFilesystem, sec.RunAsUser = new(true), new(int64(recorderUser))
 	port := func(p int) string { return strconv.Itoa(p) }
 	return corev1.Container{
-		Name: "recorder", Image: in.Recorder,
+		Name: recorderName, Image: in.Recorder,
 		Args: []string{"recorder", "--listen", ":" + port(recorderPort), "--health", ":" + port(recorderHealthPort), "--scorer", "127.0.0.1:" + port(int(scorerPort(in.Scorer))),
 			"--readiness", readinessPath(in.Scorer), "--endpoint", in.Key.Name, "--revision", in.Revision.Name, "--controller", in.ControllerURL, "--token-file", tokenFolder + "/token", "--lame-duck", strconv.Itoa(lameDuckSeconds) + "s"},
 		Env: []corev1.EnvVar{
@@ -112,9 +115,28 @@ func recorderContainer(in RevisionInput) corev1.Container {
 		},
 		Ports:           []corev1.ContainerPort{{Name: portName, ContainerPort: recorderPort}, {Name: "health", ContainerPort: recorderHealthPort}},
 		ReadinessProbe:  probe("/readyz", recorderHealthPort, 1),
+		StartupProbe:    begunProbe(),
+		Resources:       recorderResources(),
 		VolumeMounts:    []corev1.VolumeMount{{Name: tokenVolumeName, MountPath: tokenFolder, ReadOnly: true}},
 		SecurityContext: sec,
 	}
+}
+
+// begunProbe passes once the scorer was ready, and never again fails: so Kubernetes
+// remembers which pods have begun (hasBegun). A scorer may take any time: the recorder
+// is not started anew for it.
+func begunProbe() *corev1.Probe {
+	p := probe("/readyz", recorderHealthPort, 1)
+	p.FailureThreshold = math.MaxInt32
+	return p
+}
+
+// recorderResources has no limit: the answers that wait are bounded by the recorder itself,
+// and one that is ended for its memory takes the requests of its scorer with it.
+func recorderResources() corev1.ResourceRequirements {
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("32Mi"),
+	}}
 }
 
 func scorerContainer(in RevisionInput, t *v1alpha1.Template) corev1.Container {

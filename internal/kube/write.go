@@ -130,7 +130,8 @@ const unseenWait = 30 * time.Second
 
 // tidy removes revisions that were asked to stop: the Deployment once the new
 // stamp was seen (or, without traffic, after unseenWait) and the longest request
-// has had its time, the Service with it. It returns when to look again, 0: never.
+// has had its time, the Service with it. It returns when to look again, 0: never. It
+// is called whenever a pod or Deployment changes, and keeps what the candidate publishes.
 func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,6 +142,11 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 	again := time.Duration(0)
 	for i := range list.Items {
 		d := &list.Items[i]
+		if d.Name == p.routing.Candidate {
+			if err := p.publish(ctx, d); err != nil {
+				return 0, fmt.Errorf("publishing the addresses of %q: %w", d.Name, err)
+			}
+		}
 		asked, err := time.Parse(time.RFC3339, d.Annotations[AnnotationStopAsked])
 		if err != nil || d.Name == p.routing.Stable || d.Name == p.routing.Candidate {
 			continue

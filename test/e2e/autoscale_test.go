@@ -181,24 +181,26 @@ func (w *world) eager(revision string) {
 	}
 }
 
-// TestF12AutoscalerOnTheMesh: Kubernetes' own autoscaler runs each revision. While the
-// candidate has most of the traffic stable's load falls to nothing, and still it keeps
-// the pods that it had, so that an abort finds them (peers §4.3, no. 7); afterwards it
-// shrinks. Serin writes no replicas.
+// TestF12AutoscalerOnTheMesh: Kubernetes' own autoscaler runs each revision. The candidate
+// is scaled up while it has weight, and no client meets a pod that is not up. While it has
+// most of the traffic stable's load falls to nothing, and still it keeps the pods that it
+// had, so that an abort finds them (peers §4.3, no. 7); afterwards it shrinks. Serin writes
+// no replicas.
 func TestF12AutoscalerOnTheMesh(t *testing.T) {
 	t.Parallel()
+	const idle, busy = 10, 1000 // of the 20m that a scorer asks for
 	l := serveLoads(t)
-	l.set("scaled-r1", 1000)
-	l.set("scaled-r2", 1000)
-	p := plan{
-		Version: "v1", Scaling: "{min: 1, max: 3, cpu: 50%}", Template: "{resources: {requests: {cpu: 20m}}}",
-		Latency: "{revertAbove: 50x, promoteBelow: 100x, at: [p50]}", // one pod against three, on a machine that stalls
-	}
+	l.set("scaled-r1", busy)
+	l.set("scaled-r2", idle)
+	p := plan{Version: "v1", Scaling: "{min: 1, max: 3, cpu: 50%}", Template: "{resources: {requests: {cpu: 20m}}}"}
 	w, quiet := begin(t, "scaled", 60, p)
 	w.await("three pods of stable", 3*time.Minute, func(s engine.Status) bool { return s.Stable.ReadyReplicas == 3 })
-	// This share asks for three pods before it is given: one that begins under weight gets requests before it is up.
-	p.Version, p.Steps = "v2", "{weight: 70%, minDuration: 10m}, {weight: 100%}"
+	p.Version, p.Steps = "v2", "{weight: 10%, minDuration: 2s}, {weight: 70%, minDuration: 10m}, {weight: 100%}"
 	w.apply(p)
+	if st := w.awaitWeight("v2", 1000); st.Candidate.ReadyReplicas != 1 {
+		t.Errorf("10 %% of the traffic goes to %d pods, want one: nothing would be scaled up under weight", st.Candidate.ReadyReplicas)
+	}
+	l.set("scaled-r2", busy)
 	st := w.awaitWeight("v2", 7000)
 	if n := st.Candidate.ReadyReplicas; n < 3 {
 		t.Errorf("70 %% of the traffic goes to %d pods, stable has 3; want as many", n)
