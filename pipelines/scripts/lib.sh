@@ -25,6 +25,11 @@ complain() {
 	fi
 }
 
+# words FILTER [FILE] prints a text that people wrote, on one line, so that it gives no orders to the log of a CI.
+words() {
+	jq -r "$1 // empty | tostring | gsub(\"[[:cntrl:]]\"; \" \") | gsub(\"##\"; \"# #\") | gsub(\"::\"; \": :\")" "${2:-$answer}"
+}
+
 die() {
 	local code=$1
 	shift

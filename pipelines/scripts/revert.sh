@@ -83,7 +83,7 @@ insist status || die $? "the state of rollout $rollout is not known"
 case $(jq -r '.rollout.outcome // empty' "$work/status.json") in
 Promoted) roll_back ;;
 "") ;;
-*) conclude "Rollout $rollout had ended already: $(jq -r '.rollout.outcome + ", " + .rollout.decision.message' "$work/status.json")" ;;
+*) conclude "Rollout $rollout had ended already: $(words .rollout.outcome "$work/status.json")." ;;
 esac
 code=0
 insist ask abort --rollout "$rollout" --if-running --reason "not finished: $(run_link)" || code=$?

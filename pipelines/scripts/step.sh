@@ -13,8 +13,8 @@ output rollout "$rollout"
 # leave ends a stage whose rollout went another way than it should.
 leave() {
 	local message
-	message=$(jq -r '.message // empty' "$answer")
-	show "$SERIN_STEP stopped" "Stage for step **$SERIN_STEP** stopped: $message"
+	message=$(words .message)
+	show "$SERIN_STEP stopped" "The stage for step **$SERIN_STEP** stopped."
 	case $code in
 	3) complain "reverted at step $SERIN_STEP: $message" ;;
 	4) complain "held at step $SERIN_STEP, nothing moves by itself: $message" ;;
@@ -52,7 +52,7 @@ approve() {
 		code=6
 	fi
 	[[ $code == 0 ]] || die "$code" "approving step $SERIN_STEP: see above"
-	say "$(jq -r '.message' "$answer")"
+	say "$(words .message)"
 }
 
 waits --step "$SERIN_STEP"

@@ -23,7 +23,9 @@ esac`,
 if [[ $1 == image ]]; then
 	if [[ -n ${DOCKER_CONFIG:-} ]]; then stat -c %a "$DOCKER_CONFIG/config.json" >>"$CALLS"; jq -r '.auths | to_entries[] | .key + " " + (.value.auth | @base64d)' "$DOCKER_CONFIG/config.json" >>"$CALLS"; echo "$DOCKER_CONFIG" >"$CALLS.config"; fi
 	echo contoso.azurecr.io/driver@sha256:$(printf '0%.0s' {1..64})
-fi`,
+fi
+if [[ $1 == wait ]]; then printf '%s' '{"result": "Reverted", "message": "why ##vso[task.setvariable variable=evil]1\r\n##vso[task.setvariable variable=evil]2"}'; exit 3; fi
+if [[ $1 == status ]]; then printf '%s' '{"rollout": {"id": "r-1", "to": "##vso[task.setvariable variable=evil]3", "stepName": "10%"}}'; fi`,
 	"trivy": `
 if [[ $1 == image ]]; then while [[ $1 != --output ]]; do shift; done; echo '{"components":[{},{}]}' >"$2"; else echo "${FOUND:-}"; exit "${TRIVY:-0}"; fi`,
 }
@@ -108,5 +110,23 @@ func TestSetupDownloads(t *testing.T) {
 	code, said, _ := script(t, "setup.sh", "SERIN_PROGRAM=nowhere", "SERIN_URL=file://"+file, "SERIN_SHA256="+hex.EncodeToString(sum[:]))
 	if code != 0 || !strings.Contains(said, "downloaded") || !strings.Contains(said, "##vso[task.prependpath]") {
 		t.Errorf("exit code %d: %s", code, said)
+	}
+}
+
+// TestPeopleGiveNoOrders: what people wrote, in a reason or a version, is no command to the agent.
+func TestPeopleGiveNoOrders(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		env    []string
+		code   int
+		says   string
+	}{
+		{"step.sh", []string{"SERIN_ROLLOUT=r-1", "SERIN_VERSION=1", "SERIN_STEP=10%"}, 3, "reverted at step 10%: why # #vso[task"},
+		{"start.sh", []string{"SERIN_VERSION=1", "SERIN_DOCUMENT=d"}, 6, "(version # #vso[task"},
+	} {
+		code, said, _ := script(t, c.script, c.env...)
+		if code != c.code || !strings.Contains(said, c.says) || strings.Contains(said, "##vso[task.setvariable variable=evil") {
+			t.Errorf("%s: exit code %d, want %d, and %q in:\n%s", c.script, code, c.code, c.says, said)
+		}
 	}
 }
