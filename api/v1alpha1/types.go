@@ -50,6 +50,8 @@ type ScoringEndpointList struct {
 type ScoringEndpointSpec struct {
 	// Scorer is the version wanted in production: a change in here, and only here, starts a rollout.
 	Scorer Scorer `json:"scorer"`
+	// Adopt takes over a Deployment that runs already as the first version (Kubernetes).
+	Adopt *Adopt `json:"adopt,omitempty"`
 	// Scaling of each revision; a change never starts a rollout.
 	// +kubebuilder:default={}
 	Scaling Scaling `json:"scaling,omitzero"`
@@ -70,6 +72,23 @@ type ScoringEndpointSpec struct {
 	// +listType=atomic
 	Notify []Notify `json:"notify,omitempty"`
 }
+
+// Adopt names the Deployment that becomes the first version, as it runs: its pods
+// are neither changed nor restarted. spec.scorer describes the same program.
+type Adopt struct {
+	// Deployment in the endpoint's namespace.
+	// +kubebuilder:validation:MinLength=1
+	Deployment ObjectName `json:"deployment"`
+	// Afterwards says what becomes of it once another version is in production and keepOld is over.
+	// +kubebuilder:validation:Enum=Keep;ScaleToZero;Delete
+	// +kubebuilder:default=Keep
+	Afterwards string `json:"afterwards,omitempty"`
+}
+
+// ObjectName is the name of a Kubernetes object.
+// +kubebuilder:validation:MaxLength=253
+// +kubebuilder:validation:XValidation:rule=`self == "" || self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')`,message="is no name of an object: use lower-case letters, digits, - and ."
+type ObjectName = string
 
 // Scorer is a program that answers scoring requests over HTTP.
 // +kubebuilder:validation:XValidation:rule=`has(self.image) && self.image != ""`,fieldPath=".image",message="is missing: in a cluster the scorer is an image: write image: REGISTRY/NAME@sha256:DIGEST"
@@ -216,6 +235,7 @@ type Contract struct {
 }
 
 // Traffic says how requests are routed.
+// +kubebuilder:validation:XValidation:rule=`!has(self.virtualService) || self.virtualService == "" || !has(self.gateway) || self.gateway == ""`,fieldPath=".gateway",message="stands beside virtualService, which has gateways of its own: keep one of the two"
 // +kubebuilder:validation:XValidation:rule="!has(self.fallback) || self.fallback == 'None' || duration(self.candidateTimeout) < duration(self.timeout)",fieldPath=".candidateTimeout",message="leaves stable no time within timeout: make it shorter than spec.traffic.timeout, or write fallback: None"
 type Traffic struct {
 	// Hosts that clients ask for.
@@ -224,8 +244,10 @@ type Traffic struct {
 	// +listType=atomic
 	// +kubebuilder:default={"*"}
 	Hosts []Host `json:"hosts,omitempty"`
-	// Gateway is the Istio Gateway (Kubernetes).
+	// Gateway is the Istio Gateway (Kubernetes); without it Serin makes one.
 	Gateway Word `json:"gateway,omitempty"`
+	// VirtualService of one's own, in the endpoint's namespace, that Serin's routes go into: only those whose names begin with serin/NAMESPACE/NAME/ are Serin's (Kubernetes).
+	VirtualService ObjectName `json:"virtualService,omitempty"`
 	// Listen is the address on one machine. It has no default here: in a cluster it is not used.
 	// +kubebuilder:validation:MaxLength=300
 	// +kubebuilder:validation:XValidation:rule="self.matches('^.+:[0-9]{1,5}$') && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535",message="is no address: write for example 127.0.0.1:8080, or 0.0.0.0:8080 for all interfaces"

@@ -167,7 +167,7 @@ func addVerbs(root *cobra.Command, stdio IO) {
 	add("drive", actionVerbs(stdio)...)
 	add("see", newValidate(stdio), newStatus(stdio), newWait(stdio), newReport(stdio), newHistory(stdio))
 	root.AddGroup(&cobra.Group{ID: "cluster", Title: "The cluster's parts:"})
-	add("cluster", newInstall(stdio), newController(stdio), newRecorder(stdio), newImage(stdio))
+	add("cluster", newAdopt(stdio), newInstall(stdio), newController(stdio), newRecorder(stdio), newImage(stdio))
 	root.AddCommand(newVersion(stdio), newCompletion(stdio), newDocs(stdio), newLeash(stdio))
 }
 

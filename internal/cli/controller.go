@@ -26,6 +26,7 @@ func newController(stdio IO) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.kube.RecorderImage, "recorder-image", "", "Serin's own image, by digest, for the recorders beside the scorers")
 	f.StringVar(&o.kube.ControllerURL, "controller-url", "http://serin-recorder.serin-system.svc:9002", "where recorders reach this controller")
+	f.StringToStringVar(&o.kube.GatewaySelector, "gateway-selector", map[string]string{"istio": "ingressgateway"}, "labels of the ingress gateway's pods, for the Gateways that Serin makes")
 	f.StringVar(&o.kube.AccessLogs, "als", ":9001", "address for the gateway's access log (gRPC)")
 	f.StringVar(&o.kube.Recorders, "recorders", ":9002", "address for the recorders (HTTP)")
 	f.StringVar(&o.kube.Health, "health", ":9003", "address for health (/healthz, /readyz) and metrics (/metrics); 0: none")

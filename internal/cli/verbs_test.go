@@ -131,7 +131,7 @@ func TestVerbs(t *testing.T) {
 			t.Errorf("no verb was seen to end with exit code %d", code)
 		}
 	}
-	elsewhere := []string{"demo", "serve", "scorer", "init", "validate", "version", "completion", "controller", "recorder", "image", "install"} // have tests of their own
+	elsewhere := []string{"demo", "serve", "scorer", "init", "validate", "version", "completion", "controller", "recorder", "image", "install", "adopt"} // have tests of their own
 	for _, c := range newRoot(IO{}).Commands() {
 		if !c.Hidden && !verbs[c.Name()] && !slices.Contains(elsewhere, c.Name()) {
 			t.Errorf("serin %s was not driven", c.Name())

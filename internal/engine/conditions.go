@@ -85,6 +85,9 @@ func (e *Engine) weightsOverwritten() Condition {
 
 func (e *Engine) evidenceLimited() Condition {
 	s := e.rec.State
+	if s.Stable != nil && e.observed.Revisions[s.Stable.Name].Unrecorded {
+		return e.wrong(EvidenceLimited, "ScoresNotJudgeable", fmt.Sprintf("%s was adopted as it runs and has no recorder: errors and latency are judged, scores and shadow pairs are not; serin adopt --restart, or the next version, changes that", s.Stable.Name))
+	}
 	for _, l := range e.observed.Losses {
 		ours := s.Stable != nil && s.Stable.Name == l.Revision || s.Candidate != nil && s.Candidate.Name == l.Revision
 		if ours && l.TooMany() {

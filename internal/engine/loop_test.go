@@ -322,6 +322,36 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	})
 }
 
+// TestAStableThatNobodyRecordsIsSaid: scores are not judged against one that was
+// adopted as it runs, and everybody is told, until the next version is in production.
+func TestAStableThatNobodyRecordsIsSaid(t *testing.T) {
+	w := newWorld(t)
+	w.inProduction("v1")
+	limited := func() bool {
+		return slices.ContainsFunc(w.Status().Conditions, func(c engine.Condition) bool { return c.Type == "EvidenceLimited" && c.Status == "True" })
+	}
+	if limited() {
+		t.Error("evidence is said to be limited, though everything is recorded")
+	}
+	w.platform.Set("ep-r1", rollout.RevisionStatus{Started: true, Ready: true, ReadyReplicas: 1, Unrecorded: true})
+	w.round(0, 0)
+	if !limited() {
+		t.Errorf("conditions %+v, want one that says what is not judged", w.Status().Conditions)
+	}
+	w.onTrial("v2")
+	if !w.Record().Policy.Unrecorded {
+		t.Error("the frozen policy does not say that production is not recorded")
+	}
+	w.promoted("v2")
+	if limited() {
+		t.Error("evidence is still said to be limited, though the new version is recorded")
+	}
+	w.onTrial("v3")
+	if w.Record().Policy.Unrecorded {
+		t.Error("the next rollout is judged as if production were not recorded")
+	}
+}
+
 // TestConditionSaysWhyNothingServes: whoever sees that an endpoint is not ready sees
 // there why, when its first version failed.
 func TestConditionSaysWhyNothingServes(t *testing.T) {

@@ -162,6 +162,7 @@ func (e *Engine) begins(rec *Record) bool {
 		rec.CountedSince = after.FirstEpoch
 	}
 	rec.Policy, rec.Calibration = e.wish.Policy, nil
+	rec.Policy.Unrecorded = after.From != nil && e.observed.Revisions[after.From.Name].Unrecorded
 	return true
 }
 

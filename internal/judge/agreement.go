@@ -29,6 +29,9 @@ func agreement(p Policy, s *sums) Metric {
 	a, d, n := p.Agreement, s.shadow.Disagreed, s.shadow.Compared
 	m := Metric{Name: nameAgreement, Reason: Disagreement, Required: true, ShadowOnly: true, Unit: "share", N: [2]uint64{n, n}, Threshold: a.PromoteAbove}
 	switch {
+	case p.Unrecorded:
+		m.Outcome, m.Message = NotJudgeable, noScores
+		return m
 	case n == 0 && s.shadow.NotComparable >= leastConstant:
 		m.Outcome, m.Message = NotJudgeable, fmt.Sprintf("none of %d shadow pairs could be compared: the answers cannot be read", s.shadow.NotComparable)
 		return m

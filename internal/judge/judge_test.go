@@ -78,6 +78,9 @@ func TestVerdicts(t *testing.T) {
 			w.errorRate = func(a Arm, _ int) float64 { return .1 * float64(a) }
 		}, shadow, 2000, Revert, ShadowErrors, nameShadow, Fail},
 		{"both fail a tenth", nil, func(w *world) { w.errorRate = func(Arm, int) float64 { return .1 } }, shadow, 3000, Advance, WithinBounds, nameShadow, Inconclusive},
+		{"agreement, production not recorded", func(p *Policy) { p.Agreement, p.Unrecorded = &AgreementMargin{.01, .9, .95, 0}, true }, nil, at10, 80000, Advance, Promotable, nameAgreement, NotJudgeable},
+		{"mean, production not recorded", func(p *Policy) { p.Mean, p.Unrecorded = &ShareMargin{.1, .2}, true }, nil, at10, 80000, Advance, Promotable, nameMean, NotJudgeable},
+		{"share above the cut-off, production not recorded", func(p *Policy) { p.Cutoffs, p.Unrecorded = []Cutoff{{.05, 1.25, 1.5}}, true }, nil, at10, 80000, Advance, Promotable, "cutoff 0.05", NotJudgeable},
 		{"agreement without shadow", func(p *Policy) { p.Agreement = &AgreementMargin{.01, .9, .95, 0} }, nil, at10, 80000, Advance, Promotable, nameAgreement, NotJudgeable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -26,12 +26,18 @@ type Policy struct {
 	// Sticky: a coin per client. The judge always counts the Units fields; with
 	// sticky routing these are the first event of each kind per client and epoch.
 	Sticky bool `json:"sticky,omitempty"`
+	// Unrecorded: nobody reads production's answers (adopted as it ran). Scores have
+	// nothing to be compared with then: NotJudgeable.
+	Unrecorded bool `json:"unrecorded,omitempty"`
 	// MinCalibration is the number of stable requests before edges are frozen.
 	MinCalibration uint64 `json:"minCalibration"`
 	// HarmBudget is the number of extra failed requests that the next step may
 	// cost; compare HarmOfNext with it.
 	HarmBudget float64 `json:"harmBudget"`
 }
+
+// noScores is why what compares scores is NotJudgeable where production has no recorder.
+const noScores = "production has no recorder yet: there are no scores of its to compare with"
 
 // RatioMargin bounds candidate / production. OrWithin (absolute, 0 = off) is the
 // excess that is acceptable however large the ratio: without it an error-free

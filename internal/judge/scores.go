@@ -34,17 +34,24 @@ func (t sides) evidence(scale, shift, gap, alpha, sign float64) float64 {
 	return logMeanExp(terms)
 }
 
+// unjudged is the metric where nothing could ever decide it.
+func (m Metric) unjudged(why string) Metric {
+	m.Outcome, m.Message = NotJudgeable, why
+	return m
+}
+
 // meanShift judges the mean score, paired in shadow and unpaired under weights.
 // The margins are shares of production's mean at calibration.
 func meanShift(p Policy, c *Calibration, s *sums) Metric {
 	m := Metric{Name: nameMean, Reason: ScoreShift, Required: true, Unit: "relative", Threshold: p.Mean.PromoteBelow}
 	switch {
+	case p.Unrecorded:
+		return m.unjudged(noScores)
 	case c == nil:
 		m.Reason, m.Message = Calibrating, "calibrating: production's mean score is not fixed yet"
 		return m
 	case c.Scored < burnIn:
-		m.Outcome, m.Message = NotJudgeable, fmt.Sprintf("only %d of stable's calibrating answers carried a score", c.Scored)
-		return m
+		return m.unjudged(fmt.Sprintf("only %d of stable's calibrating answers carried a score", c.Scored))
 	case math.Abs(c.ScoreCentre) <= 1e-9*c.ScoreSD || c.ScoreCentre == 0:
 		m.Outcome, m.Message = NotJudgeable, "production's mean score is 0: a relative shift has no meaning"
 		return m
@@ -138,12 +145,13 @@ func cutoff(p Policy, c *Calibration, s *sums, i int) Metric {
 	k := p.Cutoffs[i]
 	m := Metric{Name: fmt.Sprintf("cutoff %g", k.Value), Reason: CutoffShare, Required: true, Unit: "x", Threshold: k.PromoteBelow}
 	switch {
+	case p.Unrecorded:
+		return m.unjudged(noScores)
 	case c == nil || i >= len(c.Shares):
 		m.Reason, m.Message = Calibrating, "calibrating: production's share is not fixed yet"
 		return m
 	case c.Scored < burnIn:
-		m.Outcome, m.Message = NotJudgeable, fmt.Sprintf("only %d of stable's calibrating answers carried a score", c.Scored)
-		return m
+		return m.unjudged(fmt.Sprintf("only %d of stable's calibrating answers carried a score", c.Scored))
 	}
 	layers := s.scoreLayers(func(n *Counts) moments { return aboveOf(n, i) })
 	var all [2]moments

@@ -19,7 +19,7 @@ func NewPlatform(cfg Config, api client.Client, mesh Mesh, e *v1alpha1.ScoringEn
 	if err != nil {
 		return nil, err
 	}
-	p := newPlatform(Key{Namespace: e.Namespace, Name: e.Name}, cfg, api, mesh)
+	p := newPlatform(Key{Namespace: e.Namespace, Name: e.Name}, cfg, api, api, mesh)
 	p.set(ownerOf(e), r)
 	for digest, s := range scorers {
 		p.scorers[digest] = s

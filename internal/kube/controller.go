@@ -72,7 +72,7 @@ func (c *Controller) Setup(life context.Context, mgr ctrl.Manager) error {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
 	})
 	err = ctrl.NewControllerManagedBy(mgr).Named("scoringendpoint").For(&v1alpha1.ScoringEndpoint{}).
-		Watches(&appsv1.Deployment{}, toEndpoint).Watches(&corev1.Pod{}, toEndpoint).Watches(&istio.VirtualService{}, toEndpoint).
+		Watches(&appsv1.Deployment{}, toEndpoint).Watches(&corev1.Pod{}, toEndpoint).Watches(&istio.VirtualService{}, handler.EnqueueRequestsFromMapFunc(endpointsOf)).Watches(&istio.Gateway{}, toEndpoint).
 		Complete(reconcile.Func(c.reconcileEndpoint))
 	if err != nil {
 		return fmt.Errorf("setting up the endpoint controller: %w", err)

@@ -55,7 +55,5 @@ func (in RouteInput) cookies() []*networking.HTTPRoute {
 // holds matches a client whose cookie has this value. Istio's patterns are RE2 and
 // match the whole header.
 func (in RouteInput) holds(pattern string) []*networking.HTTPMatchRequest {
-	return []*networking.HTTPMatchRequest{{Headers: map[string]*networking.StringMatch{
-		"cookie": {MatchType: &networking.StringMatch_Regex{Regex: "(.*; *)?" + regexp.QuoteMeta(in.Cookie) + "=" + pattern + "(;.*)?"}},
-	}}}
+	return in.within("cookie", &networking.StringMatch{MatchType: &networking.StringMatch_Regex{Regex: "(.*; *)?" + regexp.QuoteMeta(in.Cookie) + "=" + pattern + "(;.*)?"}})
 }

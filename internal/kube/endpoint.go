@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,7 @@ func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r sp
 	if err != nil {
 		return nil, err
 	}
-	x := &endpoint{key: k, source: source, platform: newPlatform(k, c.cfg, c.api, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
+	x := &endpoint{key: k, source: source, platform: newPlatform(k, c.cfg, c.api, c.direct, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
 	x.platform.set(ownerOf(e), r)
 	eng, found, err := engine.Open(ctx, engine.Config{
 		Endpoint: e.Name, Platform: x.platform, Source: source, Recorder: x.record, Logger: c.cfg.Logger.With("endpoint", k.String()),
@@ -146,6 +147,10 @@ func (c *Controller) take(ctx context.Context, x *endpoint, e *v1alpha1.ScoringE
 		return err
 	}
 	if err := x.platform.change(ctx, ownerOf(e), r); err != nil {
+		if t := toMend(""); errors.As(err, &t) {
+			x.refused.Store(true)
+			err = errors.Join(err, c.refuse(ctx, e, err))
+		}
 		return err
 	}
 	x.source.SetContract(observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath))

@@ -2,13 +2,13 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 	"time"
 
 	istio "istio.io/client-go/pkg/apis/networking/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -56,7 +56,7 @@ func (p *platform) stale(logged time.Time) time.Duration {
 // the API server gives no other trace of who it was.
 func (p *platform) overwriter(ctx context.Context) string {
 	var vs istio.VirtualService
-	if p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &vs) != nil {
+	if p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routesName()}, &vs) != nil {
 		return ""
 	}
 	others := slices.DeleteFunc(vs.ManagedFields, func(m metav1.ManagedFieldsEntry) bool { return m.Manager == FieldManager })
@@ -90,7 +90,7 @@ func (p *platform) change(ctx context.Context, owner metav1.OwnerReference, r sp
 		err = p.putRouting(ctx, p.routing)
 	}
 	if err != nil {
-		p.owner, p.resolved = wasOwner, was
+		p.owner, p.resolved, p.unwritten = wasOwner, was, false // those of the document before stand
 	}
 	return err
 }
@@ -112,11 +112,15 @@ func (p *platform) exists(ctx context.Context, r rollout.Routing) error {
 	if r.WeightBP == 0 && r.ShadowBP == 0 {
 		return nil
 	}
-	var d appsv1.Deployment
-	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: r.Candidate}, &d); err != nil {
-		return fmt.Errorf("routing a share of %q to %q: %w", p.key, r.Candidate, err)
+	d, err := p.deploymentOf(ctx, r.Candidate)
+	switch {
+	case err != nil:
+	case d == nil:
+		err = errors.New("it has no Deployment")
+	default:
+		err = p.publish(ctx, d)
 	}
-	if err := p.publish(ctx, &d); err != nil {
+	if err != nil {
 		return fmt.Errorf("routing a share of %q to %q: %w", p.key, r.Candidate, err)
 	}
 	return nil

@@ -69,7 +69,7 @@ func TestANewDocumentIsNobodysOverwriting(t *testing.T) {
 func (w *testWorld) seen() {
 	w.t.Helper()
 	var vs istio.VirtualService
-	if err := w.get(testKey.Name, &vs); err != nil {
+	if err := w.get(w.routesName(), &vs); err != nil {
 		w.t.Fatal(err)
 	}
 	vs.Generation++

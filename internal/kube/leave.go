@@ -3,9 +3,12 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	networking "istio.io/api/networking/v1alpha3"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +28,9 @@ const (
 	quiet = 3 * time.Second
 	// quietAtMost bounds it.
 	quietAtMost = 20 * time.Second
+	// goneAfter is how long an endpoint's scorers stay at least after somebody else's
+	// routes took its place: few requests may come, and a busy mesh takes up to 10 s.
+	goneAfter = 12 * time.Second
 )
 
 // leaving is an endpoint that was deleted: its engine has stopped, its revisions run
@@ -34,6 +40,7 @@ type leaving struct {
 	to       rollout.Routing // all to stable; no Stable: there is nothing to bring anywhere
 	asked    time.Time       // since when the routes say so
 	removed  time.Time       // since when there are none
+	theirs   bool            // they stood in somebody else's VirtualService
 }
 
 // finish brings the traffic to stable and waits until it is seen there, then takes
@@ -54,12 +61,32 @@ func (c *Controller) finish(ctx context.Context, e *v1alpha1.ScoringEndpoint) (t
 			return again, err
 		}
 	}
+	if again, err := c.takeOut(ctx, k, l); again > 0 || err != nil {
+		return again, err
+	}
 	controllerutil.RemoveFinalizer(e, finalizer)
 	if err := c.api.Update(ctx, e); client.IgnoreNotFound(err) != nil {
 		return 0, fmt.Errorf("removing the finalizer of %q: %w", k, err)
 	}
 	c.forget(k)
 	return 0, nil
+}
+
+// takeOut takes the endpoint's routes out of all that is somebody else's, whatever its
+// record says, and lets go of what it adopted: that runs on.
+func (c *Controller) takeOut(ctx context.Context, k Key, l *leaving) (time.Duration, error) {
+	theirs, err := giveBack(ctx, c.api, c.direct, k, "")
+	now := c.cfg.Clock()
+	if theirs {
+		l.theirs, l.removed = true, now
+	}
+	if err != nil {
+		return 0, err
+	}
+	if left := goneAfter - now.Sub(l.removed); l.theirs && left > 0 {
+		return left, nil
+	}
+	return 0, releaseAll(ctx, c.api, k)
 }
 
 // forget ends what is kept of an endpoint.
@@ -86,7 +113,7 @@ func (c *Controller) leave(e *v1alpha1.ScoringEndpoint) (*leaving, error) {
 	}
 	if x != nil {
 		x.close()
-		l = &leaving{platform: x.platform, to: home(x.engine.Record().State)}
+		l = &leaving{platform: x.platform, to: home(x.engine.Record().State), theirs: x.platform.inTheirs()}
 	} else {
 		var err error
 		if l, err = c.recallLeaving(e); err != nil {
@@ -121,9 +148,9 @@ func (c *Controller) recallLeaving(e *v1alpha1.ScoringEndpoint) (*leaving, error
 	if _, err := c.hub.Watch(k, observe.ContractOf(r.Contract.Protocol, r.Contract.JSONPath)); err != nil {
 		return nil, err
 	}
-	p := newPlatform(k, c.cfg, c.api, c.hub)
+	p := newPlatform(k, c.cfg, c.api, c.direct, c.hub)
 	p.set(ownerOf(e), r)
-	return &leaving{platform: p, to: home(s.Record.State)}, p.recall(s.Record.Revisions, s.Record.State.Routing)
+	return &leaving{platform: p, to: home(s.Record.State), theirs: p.inTheirs()}, p.recall(s.Record.Revisions, s.Record.State.Routing)
 }
 
 // lastServed returns the record and the document that is in force.
@@ -156,28 +183,24 @@ func resolveText(text []byte) (spec.Resolved, error) {
 // to look again, 0: it is done.
 func (l *leaving) bringHome(ctx context.Context, e *v1alpha1.ScoringEndpoint) (time.Duration, error) {
 	p := l.platform
-	now := p.cfg.Clock()
-	there, err := p.ownRoutes(ctx, e)
-	if err != nil {
-		return 0, err
-	}
-	if there && l.removed.IsZero() {
-		if err := p.Apply(ctx, rollout.SetRouting{Routing: l.to}); err != nil {
-			return 0, err
-		}
-		if l.asked.IsZero() {
-			l.asked = now
-		}
-		if p.mesh.InForce(p.key, l.to.Rollout) < l.to.Epoch && now.Sub(l.asked) < unseenWait {
-			return leaveAgain, nil
-		}
-		if err := p.removeRoutes(ctx); err != nil {
-			return 0, err
-		}
-	}
 	if l.removed.IsZero() {
-		l.removed = now
+		there, err := p.ownRoutes(ctx, e)
+		if err != nil {
+			return 0, err
+		}
+		if there {
+			if again, err := l.toStable(ctx); again > 0 || err != nil {
+				return again, err
+			}
+		}
+		// A request that has no route is told so, one whose scorer is gone would fail.
+		theirs, err := giveBack(ctx, p.api, p.direct, p.key, "")
+		if l.theirs = l.theirs || theirs; err != nil {
+			return 0, err
+		}
+		l.removed = p.cfg.Clock()
 	}
+	now := p.cfg.Clock()
 	gone := now.Sub(l.removed)
 	if gone < quiet || now.Sub(p.mesh.Losses(p.key).Logged) < quiet && gone < quietAtMost {
 		return leaveAgain, nil
@@ -185,25 +208,43 @@ func (l *leaving) bringHome(ctx context.Context, e *v1alpha1.ScoringEndpoint) (t
 	return 0, nil
 }
 
-// ownRoutes reports whether the endpoint's own VirtualService is there.
+// toStable waits until all traffic is on stable. Routes that a person would have to
+// mend first cannot be brought there, and are no reason to keep the endpoint.
+func (l *leaving) toStable(ctx context.Context) (time.Duration, error) {
+	p := l.platform
+	if err := p.Apply(ctx, rollout.SetRouting{Routing: l.to}); err != nil {
+		if t := toMend(""); !errors.As(err, &t) {
+			return 0, err
+		}
+		p.cfg.Logger.Warn("the endpoint goes without bringing its traffic to stable first", "endpoint", p.key.String(), "error", err)
+		return 0, nil
+	}
+	now := p.cfg.Clock()
+	if l.asked.IsZero() {
+		l.asked = now
+	}
+	if p.mesh.InForce(p.key, l.to.Rollout) < l.to.Epoch && now.Sub(l.asked) < unseenWait {
+		return leaveAgain, nil
+	}
+	return 0, nil
+}
+
+// ownRoutes reports whether the endpoint's routes are there: a VirtualService of its
+// own, or its routes in the one that its document names.
 func (p *platform) ownRoutes(ctx context.Context, e *v1alpha1.ScoringEndpoint) (bool, error) {
 	var vs istio.VirtualService
-	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &vs)
+	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routesName()}, &vs)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("reading the routes of %q: %w", p.key, err)
 	}
-	return vs.DeletionTimestamp == nil && metav1.IsControlledBy(&vs, e), nil
-}
-
-// removeRoutes takes the routes away before the scorers: a request that has no route
-// is told so, one whose scorer is gone would fail.
-func (p *platform) removeRoutes(ctx context.Context) error {
-	vs := &istio.VirtualService{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: p.key.Name}}
-	if err := p.api.Delete(ctx, vs); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("removing the routes of %q: %w", p.key, err)
+	if vs.DeletionTimestamp != nil {
+		return false, nil
 	}
-	return nil
+	if p.inTheirs() {
+		return slices.ContainsFunc(vs.Spec.Http, func(h *networking.HTTPRoute) bool { return ofSerin(h, p.key) }), nil
+	}
+	return metav1.IsControlledBy(&vs, e), nil
 }

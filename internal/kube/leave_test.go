@@ -39,9 +39,15 @@ type departure struct {
 
 func newDeparture(t *testing.T) *departure {
 	t.Helper()
+	return newDepartureOf(t, testDocument)
+}
+
+func newDepartureOf(t *testing.T, document string, others ...client.Object) *departure {
+	t.Helper()
 	e := testEndpoint()
 	e.Finalizers = []string{finalizer}
-	w := newWorld(t, e)
+	w := newWorld(t, append(others, e)...)
+	w.set(testOwner, w.document(document))
 	if err := w.get(testKey.Name, e); err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +57,10 @@ func newDeparture(t *testing.T) *departure {
 	}
 	w.owner = ownerOf(e)
 	routing := rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Stable: r1.Name, Candidate: r2.Name, WeightBP: 5000}
-	w.apply(rollout.StartRevision{Revision: r1}, rollout.StartRevision{Revision: r2}, rollout.SetRouting{Routing: routing})
+	w.apply(rollout.StartRevision{Revision: r1}, rollout.SetRouting{Routing: first}, rollout.StartRevision{Revision: r2}, rollout.SetRouting{Routing: routing})
 	w.seen()
 	rec := testRecord(5)
-	rec.Document, rec.Revisions = testDocument, nil
+	rec.Document, rec.Revisions = document, nil
 	rec.State.Stable, rec.State.Candidate, rec.State.Routing = &r1, &r2, routing
 	record := newRecord(testKey, w.api, w.api)
 	if _, _, err := record.Load(t.Context(), ""); err != nil {

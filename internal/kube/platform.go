@@ -43,8 +43,10 @@ type Mesh interface {
 type Config struct {
 	RecorderImage string // Serin's own image
 	ControllerURL string // where recorders report to
-	Logger        *slog.Logger
-	Clock         func() time.Time
+	// GatewaySelector is of the ingress gateway, for Gateways that Serin makes.
+	GatewaySelector map[string]string
+	Logger          *slog.Logger
+	Clock           func() time.Time
 	// ForbiddenReceivers are addresses that notifications never go to; nil: this pod's and its node's.
 	ForbiddenReceivers func(netip.Addr) bool
 }
@@ -55,6 +57,8 @@ type platform struct {
 	cfg  Config
 	api  client.Client // reads come from the informers' cache
 	mesh Mesh
+	// direct reads what is not Serin's, and in no cache.
+	direct client.Reader
 
 	mu       sync.Mutex
 	owner    metav1.OwnerReference
@@ -68,10 +72,14 @@ type platform struct {
 	routesAt      time.Time // when the present epoch's were first written
 	stablePods    int       // ready, when last looked
 	published     published
+	// unwritten: the last try to write the routes failed.
+	unwritten  bool
+	refused    refusal
+	notAdopted refusal
 }
 
-func newPlatform(k Key, cfg Config, api client.Client, mesh Mesh) *platform {
-	return &platform{key: k, cfg: cfg, api: api, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}}
+func newPlatform(k Key, cfg Config, api client.Client, direct client.Reader, mesh Mesh) *platform {
+	return &platform{key: k, cfg: cfg, api: api, direct: direct, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}}
 }
 
 // set takes a new document: traffic and scaling change at the next apply.
@@ -118,6 +126,9 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 			continue
 		}
 		st := revisionStatus(d, podsOf(name, pods.Items))
+		if adopted(d) {
+			st = adoptedStatus(d)
+		}
 		if name == p.routing.Candidate {
 			heed(&st, name, pods.Items)
 		}
@@ -177,16 +188,15 @@ func (p *platform) putRouting(ctx context.Context, r rollout.Routing) error {
 	if err := p.holdStable(ctx); err != nil {
 		return err
 	}
-	generation, err := p.written(ctx, MakeVirtualService(p.routes()))
-	if err != nil {
-		return fmt.Errorf("writing the routes of %q: %w", p.key, err)
-	}
-	p.routesWritten, p.routesSeen = generation, false
-	return nil
+	return p.writeRoutes(ctx)
 }
 
 func (p *platform) routes() RouteInput {
-	return routeInput(p.key, p.owner, p.resolved, p.routing)
+	in := routeInput(p.key, p.owner, p.resolved, p.routing)
+	if p.ownGateway() {
+		in.Gateway = p.key.Name
+	}
+	return in
 }
 
 // orderAll tells every revision that the routes name, or named, what it is now.
@@ -234,6 +244,11 @@ func (p *platform) askTwice(o *wire.Order) {
 }
 
 func (p *platform) start(ctx context.Context, r rollout.Revision) error {
+	if d, err := p.toAdopt(ctx, r); err != nil {
+		return fmt.Errorf("starting revision %q: %w", r.Name, err)
+	} else if d != nil {
+		return p.adopt(ctx, d, r)
+	}
 	in, err := p.input(r)
 	if err != nil {
 		return err
@@ -280,6 +295,9 @@ func (p *platform) input(r rollout.Revision) (RevisionInput, error) {
 // promote stops publishing addresses that are not ready: there is no stable
 // behind stable to hand over to.
 func (p *platform) promote(ctx context.Context, r rollout.Revision) error {
+	if d, err := p.toAdopt(ctx, r); err != nil || d != nil {
+		return err // an adopted one's Service is as it must be
+	}
 	in, err := p.input(r)
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func newWorld(t *testing.T, objects ...client.Object) *testWorld {
 	w := &testWorld{t: t, data: &dataPlane{orders: map[string]wire.Order{}}, now: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)}
 	w.api = fake.NewClientBuilder().WithReturnManagedFields().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(&v1alpha1.ScoringEndpoint{}, &v1alpha1.ScoringRollout{}, &v1alpha1.RolloutAction{}, &appsv1.Deployment{}).Build()
 	cfg := Config{RecorderImage: "registry.example/serin@sha256:cc", ControllerURL: "http://serin-recorder.serin-system:9002", Logger: slog.New(slog.DiscardHandler), Clock: func() time.Time { return w.now }}
-	w.platform = newPlatform(testKey, cfg, w.api, w.data)
+	w.platform = newPlatform(testKey, cfg, w.api, w.api, w.data)
 	w.set(testOwner, w.document(testDocument))
 	w.scorers["d1"], w.scorers["d2"] = w.resolved.Endpoint.Spec.Scorer, w.resolved.Endpoint.Spec.Scorer
 	return w

@@ -62,8 +62,12 @@ func (p *platform) publishes(ctx context.Context, revision string, want int32) (
 	return mayPublish(pods.Items, int(want), p.published.notReady || p.published.revision != revision), nil
 }
 
-// publish writes the candidate's Service when what it publishes changes. The caller holds mu.
+// publish writes the candidate's Service when what it publishes changes. That of an
+// adopted one is as it must be. The caller holds mu.
 func (p *platform) publish(ctx context.Context, d *appsv1.Deployment) error {
+	if adopted(d) {
+		return nil
+	}
 	notReady, err := p.publishes(ctx, d.Name, wanted(d))
 	if next := (published{d.Name, notReady}); err != nil || next == p.published {
 		return err

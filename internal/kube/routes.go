@@ -31,7 +31,17 @@ type RouteInput struct {
 	// BeforeBP is the weight of the step before: clients that drew stable then
 	// draw again, so that the candidate's share of clients becomes the new weight.
 	BeforeBP int
+	// Match narrows every route, where they stand in somebody else's VirtualService:
+	// what the route matched that they took the place of.
+	Match []*networking.HTTPMatchRequest
 }
+
+// Kinds of routes, as their names end.
+const (
+	directStable    = "direct-stable"
+	directCandidate = "direct-candidate"
+	weightedRoute   = "weighted"
+)
 
 // HeaderRoute reaches either arm directly.
 type HeaderRoute struct{ Name, Stable, Candidate string }
@@ -66,15 +76,31 @@ func (in RouteInput) routes() []*networking.HTTPRoute {
 	var out []*networking.HTTPRoute
 	r := in.Routing
 	if in.Header.Name != "" {
-		out = append(out, in.direct("direct-stable", in.Header.Stable, r.Stable))
+		out = append(out, in.direct(directStable, in.Header.Stable, r.Stable))
 		if r.Candidate != "" {
-			out = append(out, in.direct("direct-candidate", in.Header.Candidate, r.Candidate))
+			out = append(out, in.direct(directCandidate, in.Header.Candidate, r.Candidate))
 		}
 	}
 	if in.sticky() {
 		out = append(out, in.cookies()...)
 	}
 	return append(out, in.weighted())
+}
+
+// within narrows what the routes match anyway to requests with this header.
+func (in RouteInput) within(header string, is *networking.StringMatch) (out []*networking.HTTPMatchRequest) {
+	for _, m := range in.Match {
+		m = m.DeepCopy()
+		if m.Headers == nil {
+			m.Headers = map[string]*networking.StringMatch{}
+		}
+		m.Headers[header] = is
+		out = append(out, m)
+	}
+	if out == nil {
+		out = append(out, &networking.HTTPMatchRequest{Headers: map[string]*networking.StringMatch{header: is}})
+	}
+	return out
 }
 
 func exactly(v string) *networking.StringMatch {
@@ -84,7 +110,7 @@ func exactly(v string) *networking.StringMatch {
 // direct is a header route: served, never judged, whatever the weights.
 func (in RouteInput) direct(kind, value, revision string) *networking.HTTPRoute {
 	h := in.route(kind)
-	h.Match = []*networking.HTTPMatchRequest{{Headers: map[string]*networking.StringMatch{in.Header.Name: exactly(value)}}}
+	h.Match = in.within(in.Header.Name, exactly(value))
 	h.Route = []*networking.HTTPRouteDestination{in.destination(revision, directEpoch, wholeBP)}
 	return h
 }
@@ -92,7 +118,8 @@ func (in RouteInput) direct(kind, value, revision string) *networking.HTTPRoute 
 // weighted splits what asked for no arm, and copies it in a shadow step.
 func (in RouteInput) weighted() *networking.HTTPRoute {
 	r := in.Routing
-	h, epoch := in.route("weighted"), fmt.Sprint(r.Epoch)
+	h, epoch := in.route(weightedRoute), fmt.Sprint(r.Epoch)
+	h.Match = in.Match
 	if in.sticky() && in.BeforeBP > 0 {
 		epoch = stickyEpoch
 	}

@@ -36,8 +36,9 @@ import (
 // Options are what `serin controller` is told.
 type Options struct {
 	RecorderImage, ControllerURL string
-	AccessLogs, Recorders        string // addresses of the two streams
-	Health                       string // address of health and metrics; "0": none
+	GatewaySelector              map[string]string // of the ingress gateway, for Gateways that Serin makes
+	AccessLogs, Recorders        string            // addresses of the two streams
+	Health                       string            // address of health and metrics; "0": none
 	PodName, PodNamespace        string
 	Build                        metrics.Build
 	Logger                       *slog.Logger
@@ -76,7 +77,7 @@ func Run(ctx context.Context, rc *rest.Config, o Options) error {
 		return err
 	}
 	hub := mesh.NewHub(o.Logger, time.Now)
-	c := NewController(Config{RecorderImage: o.RecorderImage, ControllerURL: o.ControllerURL, Logger: o.Logger, Clock: time.Now, ForbiddenReceivers: o.ForbiddenReceivers}, hub)
+	c := NewController(Config{RecorderImage: o.RecorderImage, ControllerURL: o.ControllerURL, GatewaySelector: o.GatewaySelector, Logger: o.Logger, Clock: time.Now, ForbiddenReceivers: o.ForbiddenReceivers}, hub)
 	life, end := context.WithCancel(ctx)
 	defer end()
 	if err := c.Setup(life, mgr); err != nil {
@@ -135,7 +136,7 @@ func newManager(rc *rest.Config, o Options) (ctrl.Manager, error) {
 		// Names are unique; the check is of the process, and tests run several managers in one.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 		// The caches hold what is Serin's, however many pods a cluster has.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Pod{}: mine, &appsv1.Deployment{}: mine, &corev1.Service{}: mine}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Pod{}: mine, &appsv1.Deployment{}: mine, &corev1.Service{}: mine, &istio.Gateway{}: mine}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)

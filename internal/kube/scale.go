@@ -14,7 +14,8 @@ import (
 )
 
 // rescale gives every revision that runs the document's replicas, or its autoscaler.
-// Nothing else of a revision is written: it is immutable. The caller holds mu.
+// Nothing else of a revision is written: it is immutable. What was adopted has as many as
+// its owner says. The caller holds mu.
 func (p *platform) rescale(ctx context.Context) error {
 	var list appsv1.DeploymentList
 	if err := p.api.List(ctx, &list, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
@@ -22,7 +23,7 @@ func (p *platform) rescale(ctx context.Context) error {
 	}
 	for i := range list.Items {
 		d := &list.Items[i]
-		if d.Annotations[AnnotationStopAsked] != "" || d.Annotations[AnnotationDigest] == "" {
+		if d.Annotations[AnnotationStopAsked] != "" || d.Annotations[AnnotationDigest] == "" || adopted(d) {
 			continue
 		}
 		if err := p.rescaleOne(ctx, d); err != nil {

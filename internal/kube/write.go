@@ -6,12 +6,9 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-	istio "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,29 +40,6 @@ func (p *platform) written(ctx context.Context, o client.Object) (int64, error) 
 	return u.GetGeneration(), nil
 }
 
-// overwritten reports whether someone else changed the routes, or took them away.
-// Before the first route nothing can be. The cache may be behind our own write:
-// what it shows then is nobody else's doing.
-func (p *platform) overwritten(ctx context.Context) (bool, error) {
-	if p.routing.Stable == "" || p.resolved.Name == "" {
-		return false, nil
-	}
-	var vs istio.VirtualService
-	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &vs)
-	if apierrors.IsNotFound(err) {
-		return p.routesSeen, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading the routes of %q: %w", p.key, err)
-	}
-	if vs.Generation < p.routesWritten {
-		return false, nil
-	}
-	p.routesSeen = true
-	want := MakeVirtualService(p.routes())
-	return vs.Generation > 0 && !proto.Equal(&want.Spec, &vs.Spec), nil
-}
-
 // holdStable raises the minimum of stable's autoscaler to what is ready now while
 // a candidate has weight, and lets it go afterwards: a revert must never meet a
 // stable that was shrunk meanwhile. Replicas themselves are never written.
@@ -73,15 +47,15 @@ func (p *platform) holdStable(ctx context.Context) error {
 	if p.resolved.Endpoint.Spec.Scaling.Max == nil || p.routing.Stable == "" {
 		return nil
 	}
-	var d appsv1.Deployment
-	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routing.Stable}, &d); err != nil {
-		return client.IgnoreNotFound(err)
+	d, err := p.deploymentOf(ctx, p.routing.Stable)
+	if err != nil || d == nil || adopted(d) { // an adopted one's autoscaler is its owner's
+		return err
 	}
 	floor := int32(0)
 	if p.routing.WeightBP > 0 {
 		floor = max(d.Status.ReadyReplicas, p.heldFloor(ctx))
 	}
-	in, err := p.inputOf(&d)
+	in, err := p.inputOf(d)
 	if err != nil {
 		return err
 	}
@@ -108,15 +82,9 @@ func (p *platform) heldFloor(ctx context.Context) int32 {
 // to it any more. It is asked again and again until the revision is gone: only the
 // first time counts, or it would never be over.
 func (p *platform) askToStop(ctx context.Context, r rollout.Revision) error {
-	d := &appsv1.Deployment{}
-	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: r.Name}, d); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return fmt.Errorf("stopping revision %q: %w", r.Name, err)
-	}
-	if d.Annotations[AnnotationStopAsked] != "" {
-		return nil
+	d, err := p.deploymentOf(ctx, r.Name)
+	if err != nil || d == nil || d.Annotations[AnnotationStopAsked] != "" {
+		return err
 	}
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q,%q:%q}}}`, AnnotationStopAfter, strconv.FormatUint(uint64(p.routing.Epoch), 10), AnnotationStopAsked, p.cfg.Clock().UTC().Format(time.RFC3339))
 	if err := p.api.Patch(ctx, d, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(FieldManager)); client.IgnoreNotFound(err) != nil {
@@ -135,6 +103,9 @@ const unseenWait = 30 * time.Second
 func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.keepGateway(ctx); err != nil {
+		return 0, err
+	}
 	var list appsv1.DeploymentList
 	if err := p.api.List(ctx, &list, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
 		return 0, fmt.Errorf("listing deployments of %q: %w", p.key, err)
@@ -148,7 +119,7 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 			}
 		}
 		asked, err := time.Parse(time.RFC3339, d.Annotations[AnnotationStopAsked])
-		if err != nil || d.Name == p.routing.Stable || d.Name == p.routing.Candidate {
+		if name := d.Labels[LabelRevision]; err != nil || name == p.routing.Stable || name == p.routing.Candidate {
 			continue
 		}
 		wait := unseenWait
@@ -160,7 +131,7 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 			again = max(again, left)
 			continue
 		}
-		if err := p.remove(ctx, d.Name); err != nil {
+		if err := p.end(ctx, d); err != nil {
 			return 0, err
 		}
 	}
@@ -169,10 +140,18 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 
 func (p *platform) remove(ctx context.Context, name string) error {
 	meta := metav1.ObjectMeta{Namespace: p.key.Namespace, Name: name}
-	for _, o := range []client.Object{&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: meta}, &appsv1.Deployment{ObjectMeta: meta}, &corev1.Service{ObjectMeta: meta}} {
+	for _, o := range []client.Object{&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: meta}, &appsv1.Deployment{ObjectMeta: meta}} {
 		if err := p.api.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("removing revision %q: %w", name, err)
 		}
+	}
+	return p.removeService(ctx, name)
+}
+
+func (p *platform) removeService(ctx context.Context, name string) error {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: name}}
+	if err := p.api.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("removing the Service of revision %q: %w", name, err)
 	}
 	return nil
 }

@@ -104,8 +104,14 @@ func (t *turn) durationGate(a *Attempt, _ PlanStep) *gate {
 	return nil
 }
 
+// blind says that the present step is a shadow step beside a stable whose answers
+// nobody records: it warms the candidate up, and can show no pairs.
+func (t *turn) blind(a *Attempt) bool {
+	return a.Step >= 0 && a.Plan.Steps[a.Step].ShadowBP > 0 && t.status(t.s.Stable).Unrecorded
+}
+
 func (t *turn) requestGate(a *Attempt, _ PlanStep) *gate {
-	if a.Step < 0 || t.in.CandidateRequests >= a.Plan.MinRequests {
+	if a.Step < 0 || t.blind(a) || t.in.CandidateRequests >= a.Plan.MinRequests {
 		return nil
 	}
 	missing := a.Plan.MinRequests - t.in.CandidateRequests
@@ -126,6 +132,9 @@ func (t *turn) lasting(a *Attempt, n uint64) string {
 // broken, both arms failing, a metric that fails.
 func (t *turn) verdictGate(a *Attempt, _ PlanStep) *gate {
 	v := t.in.Verdict
+	if v.Reason == judge.TooLittleData && t.blind(a) {
+		return nil
+	}
 	if a.Step >= 0 && v.Action != judge.Advance {
 		return &gate{v.Reason, v.Message}
 	}

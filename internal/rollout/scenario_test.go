@@ -318,7 +318,7 @@ func (p *player) verdict(first string, flags map[string]string) {
 // seen sets what the platform sees: r2=ready, r2=down, r2=crashing or r2=gone.
 func (p *player) seen(first string, flags map[string]string) {
 	name, how, _ := strings.Cut(first, "=")
-	st := RevisionStatus{Started: true, WantReplicas: 1, Failure: flags["failure"]}
+	st := RevisionStatus{Started: true, WantReplicas: 1, Failure: flags["failure"], Unrecorded: flags["recorded"] == "no"}
 	if n := flags["restarts"]; n != "" {
 		st.Restarts = p.integer(n)
 	}

@@ -256,6 +256,8 @@ type RevisionStatus struct {
 	Restarts      int
 	CrashLooping  bool
 	Failure       string
+	// Unrecorded: nobody reads its answers, so there are neither scores nor pairs.
+	Unrecorded bool
 }
 
 // InForce is what the router does, as seen.

@@ -225,8 +225,10 @@ func movesHold(before State, in Input, after State, d Decision) (broken []string
 			in, _ := f.Contains(in.Now)
 			frozen = frozen || in
 		}
+		// Beside a stable that nobody records a shadow step has nothing to judge.
+		blind := b.Step >= 0 && b.Plan.Steps[b.Step].ShadowBP > 0 && in.Observed.Revisions[before.Stable.Name].Unrecorded && in.Verdict.Reason == judge.TooLittleData
 		lost := slices.ContainsFunc(in.Observed.Losses, func(l Loss) bool { return l.TooMany() && l.Revision == a.To.Name })
-		if a.Paused || frozen || lost && b.Step >= 0 || b.Step >= 0 && in.Verdict.Action != judge.Advance || d.Reason == AllRequiredPass && !in.Verdict.Promotable || !in.Observed.Revisions[before.Stable.Name].Ready {
+		if a.Paused || frozen || lost && b.Step >= 0 || b.Step >= 0 && in.Verdict.Action != judge.Advance && !blind || d.Reason == AllRequiredPass && !in.Verdict.Promotable || !in.Observed.Revisions[before.Stable.Name].Ready {
 			broken = append(broken, "a step forward that a gate forbids")
 		}
 	}

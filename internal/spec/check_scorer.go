@@ -172,6 +172,10 @@ func (c *checker) names(t v1alpha1.Traffic) {
 		c.word(path, h)
 	}
 	c.word("spec.traffic.gateway", t.Gateway)
+	c.objectName("spec.traffic.virtualService", t.VirtualService)
+	if t.VirtualService != "" && t.Gateway != "" {
+		c.bad("spec.traffic.gateway", "stands beside virtualService, which has gateways of its own", "keep one of the two")
+	}
 	if t.Header.Stable == t.Header.Candidate {
 		c.bad("spec.traffic.header.candidate", "is the same as stable", "use two different values")
 	}

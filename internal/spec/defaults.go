@@ -30,6 +30,9 @@ func setDefaults(s *v1alpha1.ScoringEndpointSpec) {
 	for i := range s.Notify {
 		or(&s.Notify[i].Format, "CloudEvents")
 	}
+	if s.Adopt != nil {
+		or(&s.Adopt.Afterwards, "Keep")
+	}
 	t := &s.Traffic
 	if t.Hosts == nil {
 		t.Hosts = []string{"*"}

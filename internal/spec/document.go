@@ -103,6 +103,7 @@ func Load(text []byte) (*Document, Report, error) {
 	}
 	c.head(d.endpoint)
 	c.scorer(d.endpoint.Spec.Scorer)
+	c.adopt(d.endpoint.Spec.Adopt)
 	c.scaling(d.endpoint.Spec.Scaling)
 	c.contract(d.endpoint.Spec.Contract)
 	d.ready = c.readiness(d.endpoint.Spec.Scorer.Readiness)
@@ -166,6 +167,8 @@ func (d *Document) local(c *checker, r *Resolved) {
 	unused(s.Scaling != v1alpha1.Scaling{}, "spec.scaling")
 	unused(c.written("spec.traffic.hosts"), "spec.traffic.hosts")
 	unused(s.Traffic.Gateway != "", "spec.traffic.gateway")
+	unused(s.Traffic.VirtualService != "", "spec.traffic.virtualService")
+	unused(s.Adopt != nil, "spec.adopt")
 }
 
 func (d *Document) cluster(c *checker) {

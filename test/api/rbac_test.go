@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -118,6 +119,7 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	d.until("the first version is stable", func(s map[string]any) bool {
 		return text(s, "stable", "version") == "1" && text(s, "stable", "ready") == "true"
 	})
+	d.takeGateway()
 	d.apply("2")
 	d.until("the second has weight", func(s map[string]any) bool {
 		return text(s, "candidate", "version") == "2" && text(s, "weight") == "50%"
@@ -133,6 +135,9 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	hook.told(d, "Aborted")
 	d.used(u, "delete deployments.apps")
 	d.used(u, "delete scoringrollouts.serin.dev")
+	d.otherRoutes()
+	d.adopts()
+	d.used(u, "get deployments.apps", "get virtualservices.networking.istio.io", "delete virtualservices.networking.istio.io", "delete gateways.networking.istio.io")
 	sayHello(t, at.recorders)
 	d.delete()
 
@@ -291,7 +296,55 @@ func (d drive) endpoint() dynamic.ResourceInterface {
 	return d.any.Resource(endpoints).Namespace("driven")
 }
 
-func (d drive) apply(version string) {
+func (d drive) apply(version string) { d.applyIn(version, "") }
+
+// adopts is a document that takes over a Deployment which is not there.
+func (d drive) adopts() {
+	d.t.Helper()
+	const text = `apiVersion: serin.dev/v1alpha1
+kind: ScoringEndpoint
+metadata: {name: adopter, namespace: driven}
+spec: {scorer: {image: "registry.example.com/driver@sha256:1"}, adopt: {deployment: nobodys}}
+`
+	if err := d.c.Apply(d.t.Context(), []byte(text)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// takeGateway takes away the Gateway that the controller made, and waits for another.
+func (d drive) takeGateway() {
+	d.t.Helper()
+	gateways := d.any.Resource(schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "gateways"}).Namespace("driven")
+	was, err := gateways.Get(d.t.Context(), "driver", metav1.GetOptions{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := gateways.Delete(d.t.Context(), "driver", metav1.DeleteOptions{}); err != nil {
+		d.t.Fatal(err)
+	}
+	d.await("the Gateway is put back", func(ctx context.Context) bool {
+		is, err := gateways.Get(ctx, "driver", metav1.GetOptions{})
+		return err == nil && is.GetUID() != was.GetUID()
+	}, nil)
+}
+
+// otherRoutes moves the routes into a VirtualService of somebody else's.
+func (d drive) otherRoutes() {
+	d.t.Helper()
+	const theirs = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: theirs, namespace: driven}
+spec:
+  hosts: [scoring.example.com]
+  http: [{name: other, match: [{uri: {prefix: /other}}], route: [{destination: {host: other}}]}]
+`
+	if err := d.c.Apply(d.t.Context(), []byte(theirs)); err != nil {
+		d.t.Fatal(err)
+	}
+	d.applyIn("1", "theirs")
+}
+
+func (d drive) applyIn(version, virtualService string) {
 	d.t.Helper()
 	text := fmt.Sprintf(`apiVersion: serin.dev/v1alpha1
 kind: ScoringEndpoint
@@ -299,10 +352,10 @@ metadata: {name: driver, namespace: driven}
 spec:
   scorer: {version: "%[1]s", image: "registry.example.com/driver@sha256:%[1]s"}
   scaling: {min: 1, max: 3}
-  traffic: {timeout: 1s, candidateTimeout: 500ms}
+  traffic: {timeout: 1s, candidateTimeout: 500ms, virtualService: "%[2]s"}
   rollout: {steps: [{weight: 50%%}, {weight: 100%%}], warmup: 0s, keepFailed: 0s, keepOld: 0s}
-  notify: [{url: %[2]q}]
-`, version, d.hook+"/secret-path")
+  notify: [{url: %[3]q}]
+`, version, virtualService, d.hook+"/secret-path")
 	if err := d.c.Apply(d.t.Context(), []byte(text)); err != nil {
 		d.t.Fatal(err)
 	}
