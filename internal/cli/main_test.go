@@ -41,7 +41,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"nonsense"}, ExitUsage, "unknown command"},
 		{[]string{"status", "--nonsense"}, ExitUsage, "unknown flag"},
 		{[]string{"status", "--state", t.TempDir()}, ExitNotFound, "serin serve"},
-		{[]string{"status", "-o", "xml"}, ExitUsage, "text or json"},
+		{[]string{"status", "-o", "xml"}, ExitUsage, "text, json or markdown"},
 		{[]string{"validate"}, ExitUsage, "-f FILE"},
 		{[]string{"validate", "-f", "does-not-exist.yaml"}, ExitUsage, "does-not-exist.yaml"},
 		{[]string{"load", "--rate", "-1"}, ExitUsage, "--rate"},
