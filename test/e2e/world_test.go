@@ -110,6 +110,19 @@ const scoresJudged = `    scores: {mean: {revertAbove: 15%, promoteBelow: 30%}}
 
 func (w *world) apply(p plan) {
 	w.t.Helper()
+	w.applyText(p.Version, w.render(p))
+}
+
+func (w *world) applyText(version string, text []byte) {
+	w.t.Helper()
+	if err := mesh.Apply(w.t.Context(), text); err != nil {
+		w.t.Fatalf("applying version %s: %v", version, err)
+	}
+}
+
+// render writes the document of a plan.
+func (w *world) render(p plan) []byte {
+	w.t.Helper()
 	p.Name, p.Namespace = w.name, w.namespace
 	for field, value := range map[*string]string{&p.Fallback: "Stable", &p.Steps: shortSteps, &p.Gateway: "mlmodel-gateway", &p.KeepOld: "30s", &p.Deadline: "2m", &p.MinRequests: "20", &p.Readiness: "/readyz", &p.Latency: fewTimesSlower, &p.Image: mesh.scorer[p.Version]} {
 		if *field == "" {
@@ -120,9 +133,7 @@ func (w *world) apply(p plan) {
 	if err := document.Execute(&text, p); err != nil {
 		w.t.Fatal(err)
 	}
-	if err := mesh.Apply(w.t.Context(), text.Bytes()); err != nil {
-		w.t.Fatalf("applying version %s: %v", p.Version, err)
-	}
+	return text.Bytes()
 }
 
 // status is what the command line would show, and the object's own.
