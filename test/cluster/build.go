@@ -134,12 +134,13 @@ func (b builder) build(ctx context.Context, parts []part) (map[string]string, er
 		if err != nil {
 			return nil, err
 		}
-		folders[p.name], fetched[p.name] = folder, make(chan error, 1)
+		done := make(chan error, 1)
+		folders[p.name], fetched[p.name] = folder, done
 		todo := p.missing(folder)
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			fetched[p.name] <- b.fetch(ctx, p, todo)
+			done <- b.fetch(ctx, p, todo)
 		}()
 	}
 	for _, p := range parts {
