@@ -75,7 +75,7 @@ func restarts(p corev1.Pod) (n int32) {
 // version is rolled out, then the endpoint is deleted: no pod of the Deployment
 // restarts, and no request fails.
 func TestAdoption(t *testing.T) {
-	t.Setenv("KUBECONFIG", mesh.KubeConfig)
+	t.Parallel()
 	w := newWorld(t, "taken")
 	if err := mesh.Apply(t.Context(), fmt.Appendf(nil, running, w.name, mesh.scorer["v1"])); err != nil {
 		t.Fatal(err)

@@ -192,6 +192,7 @@ func (w *world) elsewhere(t *testing.T, want map[string]int) (stop func() int) {
 // TestRoutesThatNothingReachesAreSaid: a route of the owner's takes every request; the
 // endpoint says which, and goes on when it is mended.
 func TestRoutesThatNothingReachesAreSaid(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "hidden")
 	text := strings.ReplaceAll(fmt.Sprintf(shop, w.name), "serin/abtesting/hidden/weighted, match: [{uri: {prefix: /score}}]", "all")
 	if err := mesh.Apply(t.Context(), []byte(text)); err != nil {
@@ -219,6 +220,7 @@ func TestRoutesThatNothingReachesAreSaid(t *testing.T) {
 // TestGatewayIsMadeAndPutBack: a document that names no way in gets one; taken away it
 // comes back; it goes when the document names one.
 func TestGatewayIsMadeAndPutBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "wayin")
 	own := func(p plan) []byte {
 		return []byte(strings.Replace(string(w.render(p)), "gateway: mlmodel-gateway, ", "", 1))

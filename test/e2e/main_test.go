@@ -56,6 +56,10 @@ func runAll(m *testing.M) int {
 		}
 	}()
 	mesh.Cluster = c
+	if err := os.Setenv("KUBECONFIG", c.KubeConfig); err != nil { // serin, called as people call it
+		fmt.Println(err)
+		return 1
+	}
 	fmt.Printf("== cluster: %.0f s\n", time.Since(began).Seconds())
 	began = time.Now()
 	if err := install(ctx); err != nil {

@@ -17,6 +17,7 @@ const noiseJudged = `    agreement: {tolerance: "0.005", revertBelow: 78%, promo
 // TestNoisyScorersAgreeWithinTheirNoise: a candidate that disagrees with stable as often as stable does with itself is
 // let past shadow; a wrong one is reverted there.
 func TestNoisyScorersAgreeWithinTheirNoise(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, "noisy")
 	w.apply(plan{Version: "noisy"})
 	w.awaitStable("noisy")

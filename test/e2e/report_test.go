@@ -27,7 +27,7 @@ func (w *world) serin(args ...string) (code int, out string) {
 // TestReportInACluster: what an approver sees at a gate, and what is reported of a
 // rollout that ended, from its ScoringRollout.
 func TestReportInACluster(t *testing.T) {
-	t.Setenv("KUBECONFIG", mesh.KubeConfig)
+	t.Parallel()
 	w := newWorld(t, "report")
 	w.apply(plan{Version: "v1"})
 	w.awaitStable("v1")
