@@ -37,6 +37,7 @@ const (
 // until no route leads to them.
 type leaving struct {
 	platform *platform
+	was      rollout.Routing // when it was deleted
 	to       rollout.Routing // all to stable; no Stable: there is nothing to bring anywhere
 	asked    time.Time       // since when the routes say so
 	removed  time.Time       // since when there are none
@@ -113,7 +114,8 @@ func (c *Controller) leave(e *v1alpha1.ScoringEndpoint) (*leaving, error) {
 	}
 	if x != nil {
 		x.close()
-		l = &leaving{platform: x.platform, to: home(x.engine.Record().State), theirs: x.platform.inTheirs()}
+		state := x.engine.Record().State
+		l = &leaving{platform: x.platform, was: state.Routing, to: home(state), theirs: x.platform.inTheirs()}
 	} else {
 		var err error
 		if l, err = c.recallLeaving(e); err != nil {
@@ -150,7 +152,7 @@ func (c *Controller) recallLeaving(e *v1alpha1.ScoringEndpoint) (*leaving, error
 	}
 	p := newPlatform(k, c.cfg, c.api, c.direct, c.hub)
 	p.set(ownerOf(e), r)
-	return &leaving{platform: p, to: home(s.Record.State), theirs: p.inTheirs()}, p.recall(s.Record.Revisions, s.Record.State.Routing)
+	return &leaving{platform: p, was: s.Record.State.Routing, to: home(s.Record.State), theirs: p.inTheirs()}, p.recall(s.Record.Revisions, s.Record.State.Routing)
 }
 
 // lastServed returns the record and the document that is in force.
@@ -223,10 +225,16 @@ func (l *leaving) toStable(ctx context.Context) (time.Duration, error) {
 	if l.asked.IsZero() {
 		l.asked = now
 	}
-	if p.mesh.InForce(p.key, l.to.Rollout) < l.to.Epoch && now.Sub(l.asked) < unseenWait {
+	if !l.wasHome() && p.mesh.InForce(p.key, l.to.Rollout) < l.to.Epoch && now.Sub(l.asked) < unseenWait {
 		return leaveAgain, nil
 	}
 	return 0, nil
+}
+
+// wasHome reports whether all traffic was seen to be on stable before anyone deleted
+// anything: then there is nothing to wait for, with or without traffic now.
+func (l *leaving) wasHome() bool {
+	return l.was.WeightBP == 0 && l.was.ShadowBP == 0 && l.platform.mesh.InForce(l.platform.key, l.was.Rollout) >= l.was.Epoch
 }
 
 // ownRoutes reports whether the endpoint's routes are there: a VirtualService of its

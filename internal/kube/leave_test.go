@@ -44,6 +44,11 @@ func newDeparture(t *testing.T) *departure {
 
 func newDepartureOf(t *testing.T, document string, others ...client.Object) *departure {
 	t.Helper()
+	return newDepartureAt(t, 5000, document, others...)
+}
+
+func newDepartureAt(t *testing.T, weightBP int, document string, others ...client.Object) *departure {
+	t.Helper()
 	e := testEndpoint()
 	e.Finalizers = []string{finalizer}
 	w := newWorld(t, append(others, e)...)
@@ -56,7 +61,7 @@ func newDepartureOf(t *testing.T, document string, others ...client.Object) *dep
 		t.Fatal(err)
 	}
 	w.owner = ownerOf(e)
-	routing := rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Stable: r1.Name, Candidate: r2.Name, WeightBP: 5000}
+	routing := rollout.Routing{Epoch: 5, Rollout: "safe-driver-2", Stable: r1.Name, Candidate: r2.Name, WeightBP: weightBP}
 	w.apply(rollout.StartRevision{Revision: r1}, rollout.SetRouting{Routing: first}, rollout.StartRevision{Revision: r2}, rollout.SetRouting{Routing: routing})
 	w.seen()
 	rec := testRecord(5)
@@ -164,6 +169,19 @@ func TestDeletedWithoutTraffic(t *testing.T) {
 	d.stays("asked")
 	d.now = d.now.Add(unseenWait)
 	d.stays("nobody asked")
+	if d.weights() != nil {
+		t.Error("the routes are still there")
+	}
+	d.now = d.now.Add(quiet)
+	d.goes("quiet")
+}
+
+// TestDeletedAtRest: where all traffic was seen on stable before, nothing is waited for
+// but that the routes are out of use.
+func TestDeletedAtRest(t *testing.T) {
+	d := newDepartureAt(t, 0, testDocument)
+	d.data.inForce = 5
+	d.stays("asked")
 	if d.weights() != nil {
 		t.Error("the routes are still there")
 	}
