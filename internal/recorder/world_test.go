@@ -52,6 +52,7 @@ func until(t *testing.T, what string, ok func() bool) {
 
 // controller is the real end of the recorders' link, with faults.
 type controller struct {
+	said   sync.Map // by revision: its last order
 	t      *testing.T
 	hub    *mesh.Hub
 	source *observe.Source
@@ -162,9 +163,13 @@ func (c *controller) fault(answer func(w http.ResponseWriter, r *http.Request, n
 
 // order tells a revision's recorders what to do.
 func (c *controller) order(revision string, o wire.Order) {
-	if o.Seq = c.seq.Add(1); o.Role == "" {
+	if o.Role == "" {
 		o.Role = wire.Candidate
 	}
+	if was, ok := c.said.Swap(revision, o); ok && was == o {
+		return // the hub tells nobody the same twice
+	}
+	o.Seq = c.seq.Add(1)
 	c.hub.Order(key, revision, o)
 }
 
