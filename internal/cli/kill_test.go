@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/serin-dev/serin/internal/engine"
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 const (
@@ -258,7 +259,7 @@ func (k *killing) approve(step string, answered bool) {
 
 func (k *killing) mustHoldApproval(step string) {
 	k.t.Helper()
-	has := func(a engine.ApprovalView) bool { return a.Step == step && a.By != "" }
+	has := func(a rollout.Approval) bool { return a.Step == step && a.By != "" }
 	if st := k.look(); !slices.ContainsFunc(st.Rollout.Approvals, has) {
 		k.t.Errorf("the approval of %s was answered, and is lost: %+v", step, st.Rollout.Approvals)
 	}

@@ -148,9 +148,7 @@ func factsOf(st engine.Status, v engine.RolloutView, audit []engine.Entry) repor
 	for _, s := range v.Steps {
 		f.Steps = append(f.Steps, stepOf(s))
 	}
-	for _, a := range v.Approvals {
-		f.Approvals = append(f.Approvals, rollout.Approval{Step: a.Step, By: a.By, OnBehalfOf: a.OnBehalfOf, At: a.At, EvidenceDigest: a.EvidenceDigest})
-	}
+	f.Approvals = v.Approvals
 	for _, x := range audit {
 		if x.Rollout == v.ID {
 			f.Events = append(f.Events, report.Event{At: x.At, Kind: x.Kind, By: x.By, OnBehalfOf: x.OnBehalf, Reason: x.Reason, Message: x.Message, EvidenceDigest: x.EvidenceDigest, Accepted: x.Accepted})

@@ -52,19 +52,19 @@ type RolloutView struct {
 	From   string `json:"from,omitempty"` // version of stable
 	To     string `json:"to"`             // version of the candidate
 	// FromRevision and ToRevision name them, with the digests of what makes a version.
-	FromRevision *rollout.Revision `json:"fromRevision,omitempty"`
-	ToRevision   *rollout.Revision `json:"toRevision,omitempty"`
-	StartedAt    time.Time         `json:"startedAt"`
-	EndedAt      *time.Time        `json:"endedAt,omitempty"`
-	Outcome      string            `json:"outcome,omitempty"` // empty while it runs
-	Step         int               `json:"step"`
-	StepName     string            `json:"stepName"`
-	Steps        []StepView        `json:"steps"`
-	Paused       bool              `json:"paused,omitempty"`
-	Decision     DecisionView      `json:"decision"`
-	Verdict      judge.Verdict     `json:"verdict"`
-	Evidence     EvidenceView      `json:"evidence"`
-	Approvals    []ApprovalView    `json:"approvals,omitempty"`
+	FromRevision *rollout.Revision  `json:"fromRevision,omitempty"`
+	ToRevision   *rollout.Revision  `json:"toRevision,omitempty"`
+	StartedAt    time.Time          `json:"startedAt"`
+	EndedAt      *time.Time         `json:"endedAt,omitempty"`
+	Outcome      string             `json:"outcome,omitempty"` // empty while it runs
+	Step         int                `json:"step"`
+	StepName     string             `json:"stepName"`
+	Steps        []StepView         `json:"steps"`
+	Paused       bool               `json:"paused,omitempty"`
+	Decision     DecisionView       `json:"decision"`
+	Verdict      judge.Verdict      `json:"verdict"`
+	Evidence     EvidenceView       `json:"evidence"`
+	Approvals    []rollout.Approval `json:"approvals,omitempty"`
 }
 
 // StepView is one step of the frozen plan.
@@ -113,15 +113,6 @@ type EvidenceView struct {
 	Compared          uint64 `json:"compared"` // pairs whose answers could be compared
 	Disagreed         uint64 `json:"disagreed"`
 	Dropped           uint64 `json:"dropped"`
-}
-
-// ApprovalView is who let the rollout enter a step.
-type ApprovalView struct {
-	Step           string    `json:"step"`
-	By             string    `json:"by"`
-	OnBehalfOf     string    `json:"onBehalfOf,omitempty"`
-	At             time.Time `json:"at"`
-	EvidenceDigest string    `json:"evidenceDigest,omitempty"`
 }
 
 // Traffic is what flows now.

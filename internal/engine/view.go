@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/serin-dev/serin/internal/judge"
 	"github.com/serin-dev/serin/internal/rollout"
 )
@@ -101,9 +103,7 @@ func viewOf(a *rollout.Attempt, v judge.Verdict, ev judge.Evidence) *RolloutView
 	if a.Step >= 0 && a.Step < len(a.Plan.Steps) {
 		r.StepName = a.Plan.Steps[a.Step].Name
 	}
-	for _, x := range a.Approvals {
-		r.Approvals = append(r.Approvals, ApprovalView{Step: x.Step, By: x.By, OnBehalfOf: x.OnBehalfOf, At: x.At, EvidenceDigest: x.EvidenceDigest})
-	}
+	r.Approvals = slices.Clone(a.Approvals)
 	return r
 }
 

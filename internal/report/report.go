@@ -41,32 +41,32 @@ type Facts struct {
 
 // Report is what is said of a rollout. Its JSON is documented in docs/report.md.
 type Report struct {
-	Schema    string       `json:"schema"`
-	Endpoint  string       `json:"endpoint"`
-	Namespace string       `json:"namespace,omitempty"`
-	Address   string       `json:"address,omitempty"`
-	At        time.Time    `json:"at"`
-	Rollout   string       `json:"rollout"`
-	Number    int          `json:"number"`
-	Result    Result       `json:"result"`
-	Outcome   string       `json:"outcome,omitempty"`
-	Paused    bool         `json:"paused,omitempty"`
-	From      *Version     `json:"from,omitempty"`
-	To        Version      `json:"to"`
-	StartedAt time.Time    `json:"startedAt"`
-	EndedAt   *time.Time   `json:"endedAt,omitempty"`
-	Seconds   float64      `json:"seconds"`
-	Decision  Decision     `json:"decision"`
-	Weights   *Weights     `json:"weights,omitempty"`
-	Steps     []Step       `json:"steps"`
-	Clients   Clients      `json:"clients"`
-	Agreement *Agreement   `json:"agreement,omitempty"`
-	Verdict   Verdict      `json:"verdict"`
-	Metrics   []Metric     `json:"metrics"`
-	Evidence  EvidenceNote `json:"evidence"`
-	Approvals []Approval   `json:"approvals"`
-	Events    []Event      `json:"events"`
-	Gate      *GateNote    `json:"gate,omitempty"`
+	Schema    string             `json:"schema"`
+	Endpoint  string             `json:"endpoint"`
+	Namespace string             `json:"namespace,omitempty"`
+	Address   string             `json:"address,omitempty"`
+	At        time.Time          `json:"at"`
+	Rollout   string             `json:"rollout"`
+	Number    int                `json:"number"`
+	Result    Result             `json:"result"`
+	Outcome   string             `json:"outcome,omitempty"`
+	Paused    bool               `json:"paused,omitempty"`
+	From      *Version           `json:"from,omitempty"`
+	To        Version            `json:"to"`
+	StartedAt time.Time          `json:"startedAt"`
+	EndedAt   *time.Time         `json:"endedAt,omitempty"`
+	Seconds   float64            `json:"seconds"`
+	Decision  Decision           `json:"decision"`
+	Weights   *Weights           `json:"weights,omitempty"`
+	Steps     []Step             `json:"steps"`
+	Clients   Clients            `json:"clients"`
+	Agreement *Agreement         `json:"agreement,omitempty"`
+	Verdict   Verdict            `json:"verdict"`
+	Metrics   []Metric           `json:"metrics"`
+	Evidence  EvidenceNote       `json:"evidence"`
+	Approvals []rollout.Approval `json:"approvals"`
+	Events    []Event            `json:"events"`
+	Gate      *GateNote          `json:"gate,omitempty"`
 }
 
 // Result is the outcome in one of four words, as the exit codes of `serin wait` tell
@@ -199,15 +199,6 @@ type EvidenceNote struct {
 	Counts
 }
 
-// Approval is who let the rollout enter a step.
-type Approval struct {
-	Step           string    `json:"step"`
-	By             string    `json:"by"`
-	OnBehalfOf     string    `json:"onBehalfOf,omitempty"`
-	At             time.Time `json:"at"`
-	EvidenceDigest string    `json:"evidenceDigest,omitempty"`
-}
-
 // Event is one line of the audit.
 type Event struct {
 	At             time.Time `json:"at"`
@@ -234,7 +225,7 @@ func Build(f Facts) Report {
 		Schema: Schema, Endpoint: f.Endpoint, Namespace: f.Namespace, Address: f.Address, At: f.At, Rollout: f.ID, Number: f.Number,
 		Result: resultOf(f), Outcome: string(f.Outcome), Paused: f.Paused, To: versionOf(f.To, f.Images), StartedAt: f.StartedAt, EndedAt: f.EndedAt,
 		Decision: f.Decision, Steps: stepsOf(f), Clients: clientsOf(f.Counts), Agreement: agreementOf(f),
-		Verdict: verdictOf(f.Verdict), Metrics: []Metric{}, Evidence: EvidenceNote{f.Digest, f.Counts}, Approvals: []Approval{},
+		Verdict: verdictOf(f.Verdict), Metrics: []Metric{}, Evidence: EvidenceNote{f.Digest, f.Counts}, Approvals: append([]rollout.Approval{}, f.Approvals...),
 		Events: append([]Event{}, f.Events...),
 	}
 	if f.From != nil {
@@ -247,9 +238,6 @@ func Build(f Facts) Report {
 	r.Seconds = max(endOf(f).Sub(f.StartedAt), 0).Seconds()
 	for _, m := range f.Verdict.Metrics {
 		r.Metrics = append(r.Metrics, metricOf(m))
-	}
-	for _, a := range f.Approvals {
-		r.Approvals = append(r.Approvals, Approval{a.Step, a.By, a.OnBehalfOf, a.At, a.EvidenceDigest})
 	}
 	slices.SortStableFunc(r.Events, func(a, b Event) int { return a.At.Compare(b.At) })
 	r.Decision.Metric = decisive(r)

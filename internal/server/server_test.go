@@ -20,6 +20,7 @@ import (
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/judge"
 	"github.com/serin-dev/serin/internal/metrics"
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 // fake is an endpoint that remembers what it was asked.
@@ -70,7 +71,7 @@ func fullStatus() engine.Status {
 			Verdict: judge.Verdict{Action: judge.Hold, Promotable: true, Unjudged: []string{"agreement"}, Reason: judge.TooLittleData, Message: "m", LogE: 1.5, LogERevertAt: 4.6, ExtraErrorRate: 0.1, Digest: "x",
 				Metrics: []judge.Metric{{Name: "errors", Outcome: judge.Pass, Reason: judge.WithinBounds, Value: 1, Lower: 0.5, Upper: 1.5, Open: true, Threshold: 2, Unit: "x", N: [2]uint64{9, 1}, Required: true, ShadowOnly: true, EvidenceRevert: 0.5, EvidencePromote: 3, Needed: 7, Message: "ok"}}},
 			Evidence:  engine.EvidenceView{Digest: "abc", StableRequests: 9, CandidateRequests: 1, Dropped: 1},
-			Approvals: []engine.ApprovalView{{Step: "10%", By: "ann", OnBehalfOf: "bob", At: noon, EvidenceDigest: "abc"}},
+			Approvals: []rollout.Approval{{Step: "10%", By: "ann", OnBehalfOf: "bob", At: noon, EvidenceDigest: "abc"}},
 		},
 		Conditions: []engine.Condition{{Type: "Ready", Status: "True", Reason: "Serving", Message: "m", Since: noon}, {Type: "Degraded", Status: "False", Reason: "AsExpected", Message: "m", Since: noon}},
 	}
