@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,11 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestTheTaskOnALaptop runs docs/challenge-9.md as it stands, sections 1.2 and 1.3: two dummies behind one endpoint, a
-// header that reaches either, the share of each step, the promotion. With the program, not in this process.
+// header that reaches either, the share of each step, the promotion. serve is a process of its own.
 func TestTheTaskOnALaptop(t *testing.T) {
 	t.Parallel()
 	w := newLaptop(t)
@@ -50,72 +47,56 @@ func TestTheTaskOnALaptop(t *testing.T) {
 }
 
 type laptop struct {
-	t              *testing.T
-	dir, port, bin string
+	live
+	dir string
 }
 
 func newLaptop(t *testing.T) laptop {
 	t.Helper()
-	dir := t.TempDir()
-	w := laptop{t: t, dir: dir, bin: filepath.Join(dir, "serin")}
-	if out, err := exec.Command("go", "build", "-o", w.bin, "../../cmd/serin").CombinedOutput(); err != nil {
-		t.Fatalf("building serin: %v\n%s", err, out)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, w.port, _ = net.SplitHostPort(ln.Addr().String())
-	_ = ln.Close()
+	dir, listen := t.TempDir(), freeAddress(t)
 	for _, name := range []string{"endpoint-a.yaml", "endpoint-b.yaml"} {
 		text, err := os.ReadFile("../../examples/challenge-9/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		moved := strings.NewReplacer("127.0.0.1:8080", "127.0.0.1:"+w.port, "../../bin/serin", w.bin).Replace(string(text))
+		moved := strings.NewReplacer("127.0.0.1:8080", listen, "../../bin/serin", os.Args[0]).Replace(string(text))
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(moved), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return w
+	return laptop{live{t: t, state: filepath.Join(dir, "state"), address: "http://" + listen + "/score"}, dir}
 }
 
 // run runs one documented command; serve goes to the background until the test ends.
 func (w laptop) run(line string) string {
 	w.t.Helper()
-	args := words(strings.NewReplacer("http://127.0.0.1:8080", "http://127.0.0.1:"+w.port, "examples/challenge-9/", w.dir+"/", "--state .serin", "", "--rate 200 --duration 20s", "--rate 500 --duration 8s").Replace(line))
-	ctx, cancel := context.WithTimeout(w.t.Context(), 4*time.Minute)
-	defer cancel()
-	if args[0] == "curl" {
-		return w.output(exec.CommandContext(ctx, "curl", args[1:]...), line)
-	}
-	if args[1] == "load" {
-		args = append(args, "--url", "http://127.0.0.1:"+w.port+"/score", "-o", "json")
-	} else {
-		args = append(args, "--state", filepath.Join(w.dir, "state"))
-	}
-	if args[1] == "serve" {
+	args := words(strings.NewReplacer("examples/challenge-9/", w.dir+"/", "--state .serin", "", "--rate 200 --duration 20s", "--rate 500 --duration 8s").Replace(line))
+	switch {
+	case args[0] == "curl":
+		out, err := w.curl(args[1:])
+		if err != nil {
+			w.t.Fatalf("%s: %v", line, err)
+		}
+		return out
+	case args[1] == "serve":
 		w.serve(args[1:])
 		return ""
+	case args[1] == "load":
+		args = append(args, "--url", w.address, "-o", "json")
+	default:
+		args = append(args, "--state", w.state)
 	}
-	return w.output(exec.CommandContext(ctx, w.bin, args[1:]...), line)
-}
-
-func (w laptop) output(c *exec.Cmd, line string) string {
-	w.t.Helper()
-	var errs strings.Builder
-	c.Stderr = &errs
-	out, err := c.Output()
-	if err != nil {
-		w.t.Fatalf("%s: %v\n%s%s", line, err, out, errs.String())
+	code, out, errs := run(w.t, args[1:]...)
+	if code != ExitDone {
+		w.t.Fatalf("%s: exit code %d\n%s%s", line, code, out, errs)
 	}
-	return string(out)
+	return out
 }
 
 func (w laptop) serve(args []string) {
 	w.t.Helper()
-	c := exec.Command(w.bin, args...)
-	var log strings.Builder
+	c := exec.Command(os.Args[0], append(args, "--state", w.state)...)
+	var log safeBuffer
 	c.Stdout, c.Stderr = &log, &log
 	if err := c.Start(); err != nil {
 		w.t.Fatal(err)
@@ -127,10 +108,7 @@ func (w laptop) serve(args []string) {
 			w.t.Log(log.String())
 		}
 	})
-	again := []string{"-s", "-f", "--retry", "120", "--retry-delay", "1", "--retry-all-errors", "-d", "{}", "http://127.0.0.1:" + w.port + "/score"}
-	if err := exec.Command("curl", again...).Run(); err != nil {
-		w.t.Fatalf("serve does not answer: %v", err)
-	}
+	w.run("serin wait --timeout 2m")
 }
 
 // shareIs checks a tally against the weight of the step, within five standard deviations.

@@ -161,14 +161,10 @@ const every = time.Second
 
 // Next asks again after a while.
 func (c *client) Next(ctx context.Context) (engine.Status, error) {
-	t := time.NewTimer(every)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return engine.Status{}, ctx.Err()
-	case <-t.C:
-		return c.Status(ctx)
+	if err := rest(ctx, every); err != nil {
+		return engine.Status{}, err
 	}
+	return c.Status(ctx)
 }
 
 // Apply sends a document to the endpoint that it names.

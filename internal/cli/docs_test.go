@@ -213,7 +213,7 @@ func (l *live) perform(line string) (kind string, code int, out string) {
 
 func hasFlag(c *cobra.Command, name string) bool { return c.Flags().Lookup(name) != nil }
 
-// curl does what the pages use of it: -s, -d @FILE, -H, --unix-socket.
+// curl does what the pages use of it: -s, -d TEXT, -d @FILE, -H, --unix-socket.
 func (l *live) curl(args []string) (string, error) {
 	var body []byte
 	header := http.Header{}
@@ -223,11 +223,14 @@ func (l *live) curl(args []string) (string, error) {
 		case "-s":
 		case "-d":
 			i++
-			text, err := os.ReadFile(filepath.Join("../..", strings.TrimPrefix(args[i], "@")))
-			if err != nil {
-				return "", err
+			body = []byte(args[i])
+			if file, ok := strings.CutPrefix(args[i], "@"); ok {
+				text, err := os.ReadFile(filepath.Join("../..", file))
+				if err != nil {
+					return "", err
+				}
+				body = text
 			}
-			body = text
 		case "-H":
 			i++
 			name, value, _ := strings.Cut(args[i], ":")

@@ -28,7 +28,7 @@ type served struct {
 	t                   *testing.T
 	file, state, folder string
 	cmd                 *exec.Cmd
-	out                 lockedText
+	out                 safeBuffer
 	events              chan engine.Entry // of the present life; closed when it ends
 	killed              time.Time
 	mu                  sync.Mutex
@@ -36,23 +36,6 @@ type served struct {
 }
 
 type interval struct{ from, to time.Time }
-
-type lockedText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // start starts serve and waits until it serves; it returns what it says then.
 func (s *served) start() engine.Status {
@@ -132,7 +115,7 @@ func (s *served) status() (engine.Status, error) {
 
 // ask asks for an action and reports whether it was answered as accepted.
 func (s *served) ask(verb string, flags ...string) bool {
-	var out, errs lockedText
+	var out, errs safeBuffer
 	args := append([]string{verb, "--state", s.state}, flags...)
 	return Run(s.t.Context(), args, IO{In: strings.NewReader(""), Out: &out, Err: &errs}) == ExitDone
 }
