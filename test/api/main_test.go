@@ -20,7 +20,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	k8sclient "sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/serin-dev/serin/internal/kube"
 	"github.com/serin-dev/serin/test/cluster"
 )
 
@@ -111,6 +113,20 @@ func applyFiles(ctx context.Context, c *cluster.Cluster, pattern string) error {
 func client(t *testing.T, cfg *rest.Config) dynamic.Interface {
 	t.Helper()
 	c, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// typed is a client that knows Serin's kinds.
+func typed(t *testing.T, cfg *rest.Config) k8sclient.Client {
+	t.Helper()
+	scheme, err := kube.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := k8sclient.New(cfg, k8sclient.Options{Scheme: scheme})
 	if err != nil {
 		t.Fatal(err)
 	}

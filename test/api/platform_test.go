@@ -30,14 +30,7 @@ import (
 func TestPlatform(t *testing.T) {
 	c := start(t)
 	istioKinds(t, c)
-	scheme, err := kube.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := k8sclient.New(c.RESTConfig(), k8sclient.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := typed(t, c.RESTConfig())
 	n := 0
 	enginetest.Run(t, func(t *testing.T) enginetest.Place {
 		n++

@@ -25,14 +25,7 @@ import (
 func TestAnUpgradeOfSerinKeepsThePods(t *testing.T) {
 	c := start(t)
 	istioKinds(t, c)
-	scheme, err := kube.Scheme()
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := k8sclient.New(c.RESTConfig(), k8sclient.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
+	api := typed(t, c.RESTConfig())
 	const namespace, before, after = "upgrade", "registry.example.com/serin@sha256:cccc", "registry.example.com/serin@sha256:dddd"
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		t.Fatal(err)
