@@ -82,7 +82,8 @@ func (f foreign) replace(ctx context.Context, api client.Client, next, before []
 // requests from them is an error: before the first of them is there nothing is
 // written then, afterwards they are kept up to date all the same, so that a revert
 // is not refused.
-func (p *platform) plant(ctx context.Context, name string) error {
+func (p *platform) plant(ctx context.Context) error {
+	name := p.routesName()
 	var err error
 	for range foreignTries {
 		var f foreign

@@ -60,11 +60,18 @@ func (p *platform) readGateway(ctx context.Context) (*istio.Gateway, error) {
 	return &g, nil
 }
 
-func (p *platform) writeGateway(ctx context.Context) error {
-	have, err := p.readGateway(ctx)
-	if err != nil {
-		return err
+// gateway returns the endpoint's own Gateway, or nil, and whether it stands as the
+// document has it: then a move of weights, and a revert, need not write it.
+func (p *platform) gateway(ctx context.Context) (have *istio.Gateway, stands bool, err error) {
+	if have, err = p.readGateway(ctx); err != nil || have == nil {
+		return nil, false, err
 	}
+	want := MakeGateway(p.routes(), p.cfg.GatewaySelector)
+	return have, proto.Equal(&want.Spec, &have.Spec), nil
+}
+
+// writeGateway writes the endpoint's own Gateway in the place of the one it has.
+func (p *platform) writeGateway(ctx context.Context, have *istio.Gateway) error {
 	if have == nil { // somebody else's is in no cache of ours
 		var g istio.Gateway
 		switch err := p.direct.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.key.Name}, &g); {
@@ -83,16 +90,12 @@ func (p *platform) keepGateway(ctx context.Context) error {
 	if p.routing.Stable == "" || !p.ownGateway() {
 		return nil
 	}
-	g, err := p.readGateway(ctx)
-	if err != nil {
+	have, stands, err := p.gateway(ctx)
+	if err != nil || stands {
 		return err
 	}
-	want := MakeGateway(p.routes(), p.cfg.GatewaySelector)
-	if g != nil && proto.Equal(&want.Spec, &g.Spec) {
-		return nil
-	}
-	p.cfg.Logger.Warn("the Gateway is not as it should be: it is written again", "endpoint", p.key.String(), "missing", g == nil)
-	return p.writeGateway(ctx)
+	p.cfg.Logger.Warn("the Gateway is not as it should be: it is written again", "endpoint", p.key.String(), "missing", have == nil)
+	return p.writeGateway(ctx, have)
 }
 
 // removeGateway removes the endpoint's own Gateway once the document names another

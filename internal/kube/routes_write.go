@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,14 +33,13 @@ const refusalLasts = 2 * time.Second
 // are taken out.
 func (p *platform) writeRoutes(ctx context.Context) error {
 	p.unwritten, p.routesSeen = true, false
-	theirs := p.resolved.Endpoint.Spec.Traffic.VirtualService
 	if r := p.refused; r.why != nil && r.routing == p.routing && p.cfg.Clock().Sub(r.at) < refusalLasts {
 		return r.why
 	}
 	p.refused = refusal{}
 	write := p.writeOwn
-	if theirs != "" {
-		write = func(ctx context.Context) error { return p.plant(ctx, theirs) }
+	if p.inTheirs() {
+		write = p.plant
 	}
 	if err := write(ctx); err != nil {
 		if t := toMend(""); errors.As(err, &t) {
@@ -59,16 +59,17 @@ func (p *platform) inTheirs() bool { return p.resolved.Endpoint.Spec.Traffic.Vir
 
 // routesName names the VirtualService that the routes stand in.
 func (p *platform) routesName() string {
-	if theirs := p.resolved.Endpoint.Spec.Traffic.VirtualService; theirs != "" {
-		return theirs
-	}
-	return p.key.Name
+	return cmp.Or(p.resolved.Endpoint.Spec.Traffic.VirtualService, p.key.Name)
 }
 
 // writeOwn writes the endpoint's own VirtualService, and the Gateway if it has one.
 func (p *platform) writeOwn(ctx context.Context) error {
 	if p.ownGateway() {
-		if err := p.writeGateway(ctx); err != nil {
+		have, stands, err := p.gateway(ctx)
+		if err == nil && !stands {
+			err = p.writeGateway(ctx, have)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -103,7 +104,6 @@ func (p *platform) overwritten(ctx context.Context) (bool, error) {
 	if p.routing.Stable == "" || p.resolved.Name == "" || p.unwritten {
 		return false, nil
 	}
-	theirs := p.resolved.Endpoint.Spec.Traffic.VirtualService
 	var vs istio.VirtualService
 	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routesName()}, &vs)
 	if apierrors.IsNotFound(err) {
@@ -116,7 +116,7 @@ func (p *platform) overwritten(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	p.routesSeen = true
-	if theirs != "" {
+	if p.inTheirs() {
 		return p.changedIn(&vs), nil
 	}
 	want := MakeVirtualService(p.routes())

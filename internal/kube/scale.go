@@ -49,11 +49,7 @@ func (p *platform) rescaleOne(ctx context.Context, d *appsv1.Deployment) error {
 	if err := p.api.Delete(ctx, h); client.IgnoreNotFound(err) != nil {
 		return err
 	}
-	want := int32(1)
-	if s.Replicas != nil {
-		want = *s.Replicas
-	}
-	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, want)
+	patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas(s))
 	return client.IgnoreNotFound(p.api.Patch(ctx, d, client.RawPatch("application/merge-patch+json", patch), client.FieldOwner(FieldManager)))
 }
 
