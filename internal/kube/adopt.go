@@ -97,6 +97,15 @@ func MakeAdoptedService(in RevisionInput, d *appsv1.Deployment) *corev1.Service 
 	return s
 }
 
+// deployments are those of an endpoint's revisions, from the cache.
+func deployments(ctx context.Context, api client.Client, k Key) ([]appsv1.Deployment, error) {
+	var list appsv1.DeploymentList
+	if err := api.List(ctx, &list, client.InNamespace(k.Namespace), client.MatchingLabels{LabelEndpoint: k.Name}); err != nil {
+		return nil, fmt.Errorf("listing deployments of %q: %w", k, err)
+	}
+	return list.Items, nil
+}
+
 // deploymentOf returns the Deployment that runs a revision, from the cache, or nil.
 func (p *platform) deploymentOf(ctx context.Context, revision string) (*appsv1.Deployment, error) {
 	var all appsv1.DeploymentList
@@ -202,13 +211,13 @@ func patchMeta(ctx context.Context, api client.Client, d *appsv1.Deployment, mar
 
 // releaseAll lets go of what an endpoint that is deleted adopted: it runs on.
 func releaseAll(ctx context.Context, api client.Client, k Key) error {
-	var all appsv1.DeploymentList
-	if err := api.List(ctx, &all, client.InNamespace(k.Namespace), client.MatchingLabels{LabelEndpoint: k.Name}); err != nil {
-		return fmt.Errorf("looking for what %q adopted: %w", k, err)
+	all, err := deployments(ctx, api, k)
+	if err != nil {
+		return err
 	}
-	for i := range all.Items {
-		if adopted(&all.Items[i]) {
-			if err := release(ctx, api, &all.Items[i], Keep); err != nil {
+	for i := range all {
+		if adopted(&all[i]) {
+			if err := release(ctx, api, &all[i], Keep); err != nil {
 				return err
 			}
 		}

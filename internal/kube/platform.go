@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -107,20 +106,19 @@ func (p *platform) recall(revisions map[string]string, routing rollout.Routing) 
 
 // Observe says what is, from the informers.
 func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
-	var deployments appsv1.DeploymentList
-	var pods corev1.PodList
-	mine := client.MatchingLabels{LabelEndpoint: p.key.Name}
-	if err := p.api.List(ctx, &deployments, client.InNamespace(p.key.Namespace), mine); err != nil {
-		return rollout.Observed{}, fmt.Errorf("listing deployments of %q: %w", p.key, err)
+	all, err := deployments(ctx, p.api, p.key)
+	if err != nil {
+		return rollout.Observed{}, err
 	}
-	if err := p.api.List(ctx, &pods, client.InNamespace(p.key.Namespace), mine); err != nil {
+	var pods corev1.PodList
+	if err := p.api.List(ctx, &pods, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
 		return rollout.Observed{}, fmt.Errorf("listing pods of %q: %w", p.key, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	o := rollout.Observed{Revisions: map[string]rollout.RevisionStatus{}}
-	for i := range deployments.Items {
-		d := &deployments.Items[i]
+	for i := range all {
+		d := &all[i]
 		name := d.Labels[LabelRevision]
 		if name == "" {
 			continue
@@ -134,7 +132,7 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 		}
 		o.Revisions[name] = st
 	}
-	err := p.dataPlane(ctx, &o)
+	err = p.dataPlane(ctx, &o)
 	p.stablePods = o.Revisions[p.routing.Stable].ReadyReplicas
 	return o, err
 }

@@ -17,12 +17,12 @@ import (
 // Nothing else of a revision is written: it is immutable. What was adopted has as many as
 // its owner says. The caller holds mu.
 func (p *platform) rescale(ctx context.Context) error {
-	var list appsv1.DeploymentList
-	if err := p.api.List(ctx, &list, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
-		return fmt.Errorf("listing deployments of %q: %w", p.key, err)
+	all, err := deployments(ctx, p.api, p.key)
+	if err != nil {
+		return err
 	}
-	for i := range list.Items {
-		d := &list.Items[i]
+	for i := range all {
+		d := &all[i]
 		if d.Annotations[AnnotationStopAsked] != "" || d.Annotations[AnnotationDigest] == "" || adopted(d) {
 			continue
 		}

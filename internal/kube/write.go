@@ -106,13 +106,13 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 	if err := p.keepGateway(ctx); err != nil {
 		return 0, err
 	}
-	var list appsv1.DeploymentList
-	if err := p.api.List(ctx, &list, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name}); err != nil {
-		return 0, fmt.Errorf("listing deployments of %q: %w", p.key, err)
+	all, err := deployments(ctx, p.api, p.key)
+	if err != nil {
+		return 0, err
 	}
 	again := time.Duration(0)
-	for i := range list.Items {
-		d := &list.Items[i]
+	for i := range all {
+		d := &all[i]
 		if d.Name == p.routing.Candidate {
 			if err := p.publish(ctx, d); err != nil {
 				return 0, fmt.Errorf("publishing the addresses of %q: %w", d.Name, err)
