@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"slices"
 
@@ -105,7 +104,7 @@ func viewOf(ctx context.Context, cl api, id string, st engine.Status) (engine.Ro
 	present := st.Rollout != nil && (id == "" || id == st.Rollout.ID)
 	switch {
 	case id == "" && st.Rollout == nil:
-		return engine.RolloutView{}, exit{ExitNotFound, fmt.Errorf("no rollout has run on %q; serin apply -f FILE starts one", st.Endpoint)}
+		return engine.RolloutView{}, noRollout(st)
 	case present && st.Rollout.Outcome == "":
 		return *st.Rollout, nil
 	case present:

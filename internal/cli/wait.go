@@ -79,7 +79,7 @@ func runWait(ctx context.Context, o waitOptions, stdio IO) error {
 		return err
 	}
 	if st.Rollout == nil {
-		return exit{ExitNotFound, fmt.Errorf("no rollout has run on %q; serin apply -f FILE starts one", st.Endpoint)}
+		return noRollout(st)
 	}
 	if o.rollout == "" {
 		o.rollout = st.Rollout.ID
@@ -277,7 +277,7 @@ func next(r *engine.RolloutView) int {
 
 // held reports that the rollout will not move by itself any more.
 func held(r *engine.RolloutView) bool {
-	return r.Outcome == "" && (r.Decision.Reason == string(rollout.MaxDurationReached) || r.Decision.Reason == string(rollout.ApprovalTimedOut))
+	return r.Outcome == "" && rollout.TimedOut(rollout.Reason(r.Decision.Reason))
 }
 
 func outcomeExit(outcome string) int {
@@ -304,6 +304,10 @@ func past(ctx context.Context, cl api, id string, st engine.Status) (waited, err
 		}
 	}
 	return waited{}, noSuchRollout(id, st)
+}
+
+func noRollout(st engine.Status) error {
+	return exit{ExitNotFound, fmt.Errorf("no rollout has run on %q; serin apply -f FILE starts one", st.Endpoint)}
 }
 
 func noSuchRollout(id string, st engine.Status) error {

@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"strings"
+
+	"github.com/serin-dev/serin/internal/rollout"
 )
 
 // escaper takes the meaning out of what others wrote. What is no mark at the place
@@ -91,7 +93,7 @@ func head(b *strings.Builder, names ...string) {
 
 func (r Report) writeSteps(b *strings.Builder) {
 	if w := r.Weights; w != nil {
-		fmt.Fprintf(b, "The candidate's weight is planned as %.4g%%, and %.4g%% is in force; %.4g%% of requests are copied to it.\n\n", float64(w.PlannedBP)/100, float64(w.InForceBP)/100, float64(w.ShadowBP)/100)
+		fmt.Fprintf(b, "The candidate's weight is planned as %s, and %s is in force; %s of requests are copied to it.\n\n", rollout.Percent(w.PlannedBP), rollout.Percent(w.InForceBP), rollout.Percent(w.ShadowBP))
 	}
 	b.WriteString("### Traffic by step\n\n")
 	head(b, "Step", ">Planned", ">Seen", ">Stable: requests", ">Errors", ">Candidate: requests", ">Errors", ">Answered by stable", ">Shadow pairs", ">Disagreed", "Entered", ">Lasted")

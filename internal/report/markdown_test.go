@@ -100,7 +100,7 @@ func TestWords(t *testing.T) {
 	got := []string{
 		number(0), number(999), number(1000), number(1234567), amount(1.5, "x"), amount(.5, "share"), amount(.012, "relative"), amount(2, "?"),
 		lasting(0), lasting(61), lasting(3 * 3600), lasting(50 * 3600), errorsOf(0, 0), errorsOf(1, 100), spaced("RolledBack"),
-		quoted("50%"), quoted("a b"), quoted("it's"), quoted(""), quoted("$(x)"),
+		Quoted("50%"), Quoted("a b"), Quoted("it's"), Quoted(""), Quoted("$(x)"),
 	}
 	want := []string{"0", "999", "1,000", "1,234,567", "1.5x", "50 %", "+1.2 %", "2", "0 s", "1 min 1 s", "3 h 0 min", "2 d 2 h", "0", "1 (1 %)", "Rolled back", "50%", "'a b'", `'it'\''s'`, "''", "'$(x)'"}
 	if !reflect.DeepEqual(got, want) {

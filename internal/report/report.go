@@ -252,16 +252,13 @@ func endOf(f Facts) time.Time {
 	return f.At
 }
 
-// heldBy are the reasons for which a rollout does not move by itself any more.
-var heldBy = []string{string(rollout.MaxDurationReached), string(rollout.ApprovalTimedOut)}
-
 func resultOf(f Facts) Result {
 	switch {
 	case f.Outcome == rollout.Promoted:
 		return Promoted
 	case f.Outcome != rollout.Running:
 		return Reverted
-	case slices.Contains(heldBy, f.Decision.Reason):
+	case rollout.TimedOut(rollout.Reason(f.Decision.Reason)):
 		return Inconclusive
 	}
 	return Running

@@ -172,10 +172,10 @@ func gateOf(f Facts) *GateNote {
 	}
 	for _, s := range f.Steps {
 		if s.State == "Waiting" {
-			which := fmt.Sprintf("%s--rollout %s", f.flags(), quoted(f.ID))
+			which := fmt.Sprintf("%s--rollout %s", f.flags(), Quoted(f.ID))
 			return &GateNote{
 				Step:    s.Name,
-				Approve: fmt.Sprintf("serin approve %s --step %s --evidence %s", which, quoted(s.Name), quoted(f.Digest)),
+				Approve: fmt.Sprintf("serin approve %s --step %s --evidence %s", which, Quoted(s.Name), Quoted(f.Digest)),
 				Reject:  fmt.Sprintf("serin reject %s", which),
 			}
 		}
@@ -191,9 +191,7 @@ func (f Facts) flags() string {
 }
 
 // Quoted writes a word so that a shell reads it as one.
-func Quoted(word string) string { return quoted(word) }
-
-func quoted(word string) string {
+func Quoted(word string) string {
 	safe := func(r rune) bool {
 		return r < 128 && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_.%/:@=+,-", r))
 	}

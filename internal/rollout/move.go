@@ -114,6 +114,9 @@ func (t *turn) overtime(a *Attempt) (Reason, string) {
 	return "", ""
 }
 
+// TimedOut reports whether a rollout that is held for this reason moves no more by itself.
+func TimedOut(r Reason) bool { return r == MaxDurationReached || r == ApprovalTimedOut }
+
 func (t *turn) nextName(a *Attempt) string {
 	if a.Step+1 < len(a.Plan.Steps) {
 		return a.Plan.Steps[a.Step+1].Name
