@@ -66,7 +66,7 @@ func (e *Engine) Try(ctx context.Context, digest, last string) (t Trial) {
 			return t
 		}
 	}
-	t.Held = fmt.Sprintf("no rollout of it has begun yet (%s)", orWaiting(e.Status()))
+	t.Held = fmt.Sprintf("no rollout of it has begun yet (%s)", orWaiting(e.Glance()))
 	return t
 }
 
