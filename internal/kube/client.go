@@ -185,6 +185,32 @@ func (c *Client) changed(ctx context.Context, list client.ObjectList, name, vers
 	}
 }
 
+// lookAgain is the pause before a watch that broke is begun again.
+const lookAgain = 500 * time.Millisecond
+
+// later returns an object as it is after its next change, or after a while: as it was
+// when nobody can say.
+func later[S any, T interface {
+	*S
+	client.Object
+}](ctx context.Context, c *Client, list client.ObjectList, o T) T {
+	if next, err := c.changed(ctx, list, o.GetName(), o.GetResourceVersion()); err == nil {
+		if seen, ok := next.(T); ok {
+			return seen
+		}
+	}
+	if pause(ctx, lookAgain) != nil {
+		return o
+	}
+	seen := T(new(S)) // an empty one: what is read goes over what is there
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if c.api.Get(ctx, client.ObjectKeyFromObject(o), seen) != nil {
+		return o
+	}
+	return seen
+}
+
 // statusOf reads what the controller shows, and says so where that is not the
 // whole truth: a document that it refuses or has not read, or a status that is old.
 func statusOf(e *v1alpha1.ScoringEndpoint, now time.Time) (engine.Status, error) {

@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"fmt"
-	"time"
 
 	authentication "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,9 +12,6 @@ import (
 	"github.com/serin-dev/serin/api/v1alpha1"
 	"github.com/serin-dev/serin/internal/engine"
 )
-
-// lookAgain is the pause before a watch that broke is begun again.
-const lookAgain = 500 * time.Millisecond
 
 // Act creates a RolloutAction as the user that the API server knows, and waits
 // until the controller has answered it.
@@ -106,18 +102,7 @@ func (c *Client) answered(ctx context.Context, o *v1alpha1.RolloutAction) (engin
 		if s := o.Status; s.Answered {
 			return engine.ActionResult{ID: o.Name, Accepted: s.Accepted, Reason: s.Reason, Message: s.Message}, nil
 		}
-		next, err := c.changed(within, &v1alpha1.RolloutActionList{}, o.Name, o.ResourceVersion)
-		if a, ok := next.(*v1alpha1.RolloutAction); ok && err == nil {
-			o = a
-			continue
-		}
-		if pause(within, lookAgain) != nil {
-			break
-		}
-		var a v1alpha1.RolloutAction
-		if err := c.api.Get(within, client.ObjectKeyFromObject(o), &a); err == nil {
-			o = &a
-		}
+		o = later(within, c, &v1alpha1.RolloutActionList{}, o)
 	}
 	if ctx.Err() != nil {
 		return engine.ActionResult{}, ctx.Err()

@@ -156,12 +156,7 @@ func documentOf(e *v1alpha1.ScoringEndpoint) (*spec.Document, spec.Resolved, err
 	if err != nil {
 		return nil, spec.Resolved{}, err
 	}
-	doc, _, err := spec.Load(text)
-	if err != nil {
-		return nil, spec.Resolved{}, err
-	}
-	r, _, err := doc.For(spec.Cluster)
-	return doc, r, err
+	return read(text)
 }
 
 // taken waits until the controller has taken the document and it is known what
@@ -180,17 +175,7 @@ func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint, digest,
 				return t, err
 			}
 		}
-		next, err := c.changed(within, &v1alpha1.ScoringEndpointList{}, e.Name, e.ResourceVersion)
-		if seen, ok := next.(*v1alpha1.ScoringEndpoint); ok && err == nil {
-			e = seen
-			continue
-		}
-		if pause(within, lookAgain) != nil {
-			break
-		}
-		if seen, err := c.get(within); err == nil {
-			e = seen
-		}
+		e = later(within, c, &v1alpha1.ScoringEndpointList{}, e)
 	}
 	if ctx.Err() != nil {
 		return none, ctx.Err()

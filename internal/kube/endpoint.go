@@ -62,12 +62,18 @@ func resolve(e *v1alpha1.ScoringEndpoint) (spec.Resolved, []byte, error) {
 	if err != nil {
 		return spec.Resolved{}, nil, err
 	}
+	_, r, err := read(text)
+	return r, text, err
+}
+
+// read reads a document for a cluster.
+func read(text []byte) (*spec.Document, spec.Resolved, error) {
 	doc, _, err := spec.Load(text)
 	if err != nil {
-		return spec.Resolved{}, nil, err
+		return nil, spec.Resolved{}, err
 	}
 	r, _, err := doc.For(spec.Cluster)
-	return r, text, err
+	return doc, r, err
 }
 
 func textOf(e *v1alpha1.ScoringEndpoint) ([]byte, error) {

@@ -163,22 +163,13 @@ func (c *Controller) lastServed(e *v1alpha1.ScoringEndpoint) (s saved, r spec.Re
 	err := json.Unmarshal([]byte(e.Status.Record), &s)
 	if err == nil {
 		if r, _, err = resolve(e); err != nil { // refused: what runs is of the document before
-			r, err = resolveText([]byte(s.Record.Document))
+			_, r, err = read([]byte(s.Record.Document))
 		}
 	}
 	if err != nil {
 		c.cfg.Logger.Error("the record cannot be read: the endpoint goes with its routes as they are", "endpoint", e.Namespace+"/"+e.Name, "error", err)
 	}
 	return s, r, err == nil
-}
-
-func resolveText(text []byte) (spec.Resolved, error) {
-	doc, _, err := spec.Load(text)
-	if err != nil {
-		return spec.Resolved{}, err
-	}
-	r, _, err := doc.For(spec.Cluster)
-	return r, err
 }
 
 // bringHome routes everything to stable, then takes the routes away; it returns when
