@@ -104,7 +104,7 @@ func checkViews(t *testing.T, r *run) {
 			t.Errorf("summary of %s has %d lines: no screen shows them", stage, lines)
 		}
 	}
-	for _, says := range []string{">10% ", "10% in force", "agreement", "to promote", "http"} {
+	for _, says := range []string{">10% ", "10% in force", "agreement", "verdict ", "decides at", "  n ", "http"} {
 		if !strings.Contains(seen["Percent10"], says) {
 			t.Errorf("summary of Percent10 lacks %q:\n%s", says, seen["Percent10"])
 		}
