@@ -10,5 +10,8 @@ for n in 1 2 3; do
 	time ./bin/serin image -o json --model examples/safe-driver/models/v1.txt --tag bench.example/safe-driver:1 --archive "$out/serin.tar" | grep bytes
 done
 stat -c '%n: %s bytes' bin/serin examples/safe-driver/models/v1.txt
-cd test/cluster
-SERIN_CLUSTER_DIR="$out" SERIN_E2E=1 go test -count=1 -v -run TestPythonLayer .
+for n in first second; do
+	echo "scoring script, $n time"
+	time XDG_CACHE_HOME="$out/cache" ./bin/serin image -o json --scoring-script examples/azureml/score.py --requirements examples/azureml/requirements.txt \
+		--model examples/safe-driver/models/v1.txt --env MODEL_NAME=v1.txt --tag bench.example/azureml:1 --archive "$out/azureml.tar" | grep bytes
+done

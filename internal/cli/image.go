@@ -29,6 +29,7 @@ type imageOptions struct {
 	tag, model, dummy, binary, archive string
 	labels                             map[string]string
 	insecure                           bool
+	script                             scriptOptions
 	scorer                             []string // more arguments of the packed scorer
 }
 
@@ -36,8 +37,8 @@ func newImage(stdio IO) *cobra.Command {
 	var o imageOptions
 	c := &cobra.Command{
 		Use: "image --tag REGISTRY/NAME:TAG [flags] [-- SCORER-FLAG...]", Short: "Pack Serin or a scorer as a container image and push it, without Docker",
-		Long:    "Pack an OCI image and push it to a registry. Without --model or --dummy it is Serin's own image; with one of them it\nis a scoring image: Serin, the model, and the command that serves it on port " + scorerPort + ". What follows -- goes to serin scorer.\nThe same input gives the same digest (the time is SOURCE_DATE_EPOCH, else 1970). Prints REGISTRY/NAME@DIGEST, which is\nwhat spec.scorer.image wants. Credentials are those of docker login (~/.docker/config.json, DOCKER_CONFIG).\n\n" + exitTable,
-		Example: "  serin image --tag registry.example/serin:1.0\n  serin image --model models/v2.txt --tag registry.example/safe-driver:2 --label dev.serin.run=train-17\n  serin image --dummy 'New Model B' --tag 127.0.0.1:5000/dummy:b --insecure -- --delay 50ms\n  serin image --model models/v2.txt --tag safe-driver.example/model:2 --archive model.tar",
+		Long:    "Pack an OCI image and push it to a registry. Without --model or --dummy it is Serin's own image; with one of them it\nis a scoring image: Serin, the model, and the command that serves it on port " + scorerPort + ". What follows -- goes to serin scorer.\n\nWith --scoring-script it is a scoring image in the style of Azure ML: Debian's Python, the wheels of --requirements, the script\n(init() and run()), and the model, on azmlinfsrv at port " + scorerPort + "; what follows -- goes to azmlinfsrv. It needs Debian or its kin (Ubuntu),\napt-get and pip, and root or the right to make user namespaces. The script's init() is called first. What was packed is kept in\nthe user's cache: the next image of the same versions takes seconds.\n\nThe same input gives the same digest (the time is SOURCE_DATE_EPOCH, else 1970). Prints REGISTRY/NAME@DIGEST, which is\nwhat spec.scorer.image wants. Credentials are those of docker login (~/.docker/config.json, DOCKER_CONFIG).\n\n" + exitTable,
+		Example: "  serin image --tag registry.example/serin:1.0\n  serin image --model models/v2.txt --tag registry.example/safe-driver:2 --label dev.serin.run=train-17\n  serin image --dummy 'New Model B' --tag 127.0.0.1:5000/dummy:b --insecure -- --delay 50ms\n  serin image --scoring-script score.py --requirements requirements.txt --model models/model.txt --env MODEL_NAME=model.txt \\\n    --tag registry.example/safe-driver:2\n  serin image --model models/v2.txt --tag safe-driver.example/model:2 --archive model.tar",
 		Args: func(c *cobra.Command, args []string) error {
 			if dash := c.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 {
 				return usageError("%q: serin image takes flags only; flags of the packed scorer follow --", args[0])
@@ -52,13 +53,16 @@ func newImage(stdio IO) *cobra.Command {
 	o.out.addTo(c)
 	f := c.Flags()
 	f.StringVar(&o.tag, "tag", "", "`REGISTRY/NAME:TAG` of the image")
-	f.StringVar(&o.model, "model", "", "`FILE` with a LightGBM text model: a scoring image")
+	f.StringVar(&o.model, "model", "", "`FILE` with a LightGBM text model: a scoring image; with --scoring-script any file or folder")
 	f.StringVar(&o.dummy, "dummy", "", "a scoring image that answers this `TEXT` to every request")
 	f.StringVar(&o.binary, "binary", "", "static serin for Linux to pack (default: the one that runs)")
 	f.StringVar(&o.archive, "archive", "", "write the image into this `FILE.tar` instead of pushing it; docker load, podman load and kind read it")
 	f.StringToStringVar(&o.labels, "label", nil, "`NAME=VALUE` on the image, such as the training run; may be repeated")
 	f.BoolVar(&o.insecure, "insecure", false, "plain HTTP, for a registry on this machine only")
+	o.script.addTo(f)
 	c.MarkFlagsMutuallyExclusive("model", "dummy")
+	c.MarkFlagsMutuallyExclusive("scoring-script", "dummy")
+	c.MarkFlagsMutuallyExclusive("scoring-script", "binary")
 	_ = c.MarkFlagRequired("tag")
 	return c
 }
@@ -70,7 +74,7 @@ type imageJSON struct {
 	Digest       string `json:"digest"`
 	Platform     string `json:"platform"`
 	Bytes        int64  `json:"bytes"`
-	SerinVersion string `json:"serinVersion"`
+	SerinVersion string `json:"serinVersion,omitempty"` // of the serin in the image
 	Archive      string `json:"archive,omitempty"`
 }
 
@@ -83,7 +87,7 @@ func runImage(ctx context.Context, o imageOptions, stdio IO) error {
 	if err != nil {
 		return usageError("--tag: %w", err)
 	}
-	s, err := o.spec(ref)
+	s, err := o.spec(ctx, ref, stdio.Err)
 	if err != nil {
 		return err
 	}
@@ -101,7 +105,7 @@ func runImage(ctx context.Context, o imageOptions, stdio IO) error {
 	if err != nil {
 		return imageError(err)
 	}
-	result := imageJSON{ref.Pinned(img.Digest), ref.String(), img.Digest, "linux/" + img.Architecture, img.Size, s.Binary.Version, o.archive}
+	result := imageJSON{ref.Pinned(img.Digest), ref.String(), img.Digest, "linux/" + img.Architecture, img.Size, s.Labels[serinVersion], o.archive}
 	if asJSON {
 		return printJSON(stdio.Out, result)
 	}
@@ -119,42 +123,59 @@ func imageError(err error) error {
 	return err
 }
 
+// serinVersion is the label that says which serin is in the image.
+const serinVersion = "dev.serin.version"
+
 // spec is what the flags ask for.
-func (o *imageOptions) spec(ref image.Reference) (image.Spec, error) {
-	var none image.Spec
+func (o *imageOptions) spec(ctx context.Context, ref image.Reference, progress io.Writer) (image.Spec, error) {
+	created, err := sourceDate()
+	if err != nil {
+		return image.Spec{}, err
+	}
+	s := image.Spec{Created: created, Labels: map[string]string{}}
+	if err := o.script.check(); err != nil {
+		return s, err
+	}
+	if o.script.script != "" {
+		err = o.scriptSpec(ctx, &s, progress)
+	} else {
+		err = o.serinSpec(&s)
+	}
+	if scores := o.model != "" || o.dummy != ""; scores || o.script.script != "" {
+		s.Ports = []string{scorerPort + "/tcp"}
+		s.Labels["org.opencontainers.image.title"], s.Labels["org.opencontainers.image.version"] = path.Base(ref.Name()), ref.Tag()
+	}
+	maps.Copy(s.Labels, o.labels)
+	return s, err
+}
+
+// serinSpec is an image of Serin, alone or as a scorer.
+func (o *imageOptions) serinSpec(s *image.Spec) error {
 	if o.binary == "" {
 		self, err := os.Executable()
 		if err != nil {
-			return none, fmt.Errorf("finding the running binary: %w", err)
+			return fmt.Errorf("finding the running binary: %w", err)
 		}
 		o.binary = self
 	}
 	b, err := image.ReadBinary(o.binary)
 	if err != nil {
-		return none, exit{ExitUsage, err}
+		return exit{ExitUsage, err}
 	}
-	created, err := sourceDate()
-	if err != nil {
-		return none, err
+	s.Architecture, s.Layers, s.Entrypoint = b.Architecture, []image.Layer{image.ProgramLayer(b)}, []string{image.ProgramPath}
+	maps.Copy(s.Labels, map[string]string{"org.opencontainers.image.licenses": "Apache-2.0", serinVersion: b.Version})
+	if o.model != "" || o.dummy != "" {
+		return o.scoring(s)
 	}
-	s := image.Spec{Binary: b, Model: o.model, Created: created, Entrypoint: []string{image.ProgramPath}, Labels: map[string]string{
-		"org.opencontainers.image.licenses": "Apache-2.0",
-		"dev.serin.version":                 b.Version,
-	}}
-	if o.model == "" && o.dummy == "" {
-		if len(o.scorer) > 0 {
-			return none, usageError("what follows -- goes to the packed scorer: give --model or --dummy")
-		}
-		maps.Copy(s.Labels, map[string]string{"org.opencontainers.image.title": "serin", "org.opencontainers.image.version": b.Version, "org.opencontainers.image.revision": b.Revision})
-	} else if err := o.scoring(&s, ref); err != nil {
-		return none, err
+	if len(o.scorer) > 0 {
+		return usageError("what follows -- goes to the packed scorer: give --model or --dummy")
 	}
-	maps.Copy(s.Labels, o.labels)
-	return s, nil
+	maps.Copy(s.Labels, map[string]string{"org.opencontainers.image.title": "serin", "org.opencontainers.image.version": b.Version, "org.opencontainers.image.revision": b.Revision})
+	return nil
 }
 
 // scoring makes it a scoring image, after the model and the flags were tried.
-func (o *imageOptions) scoring(s *image.Spec, ref image.Reference) error {
+func (o *imageOptions) scoring(s *image.Spec) error {
 	packed := []string{"--model", image.ModelPath}
 	if o.dummy != "" {
 		packed = []string{"--dummy", o.dummy}
@@ -165,10 +186,9 @@ func (o *imageOptions) scoring(s *image.Spec, ref image.Reference) error {
 	}
 	s.Entrypoint = append(append([]string{image.ProgramPath, "scorer"}, packed...), "--listen", ":"+scorerPort)
 	s.Entrypoint = append(s.Entrypoint, o.scorer...)
-	s.Ports = []string{scorerPort + "/tcp"}
-	s.Labels["org.opencontainers.image.title"], s.Labels["org.opencontainers.image.version"] = path.Base(ref.Name()), ref.Tag()
 	s.Labels["dev.serin.model"] = o.dummy
 	if o.model != "" {
+		s.Layers = append(s.Layers, image.ModelLayer(o.model))
 		s.Labels["dev.serin.model"], s.Labels["dev.serin.model.digest"] = filepath.Base(o.model), digest
 	}
 	return nil

@@ -165,7 +165,15 @@ func TestImagesThatAreRefused(t *testing.T) {
 		"image --tag m":                        "REGISTRY/NAME:TAG",
 		"image --tag r.example/m:1 x":          "flags only",
 		"image --tag r.example/m:1 --insecure": "plain HTTP",
-		"image --tag r.example/m:1 --binary /does/not/exist": "/does/not/exist",
+		"image --tag r.example/m:1 --binary /does/not/exist":                                                                "/does/not/exist",
+		"image --tag r.example/m:1 --requirements r.txt":                                                                    "--scoring-script",
+		"image --tag r.example/m:1 --scoring-script s.py":                                                                   "azureml-inference-server-http",
+		"image --tag r.example/m:1 --scoring-script none.py --requirements r.txt":                                           `"none.py"`,
+		"image --tag r.example/m:1 --scoring-script ../s.py --code . --requirements r.txt":                                  "starts in that folder",
+		"image --tag r.example/m:1 --scoring-script image_test.go --requirements r.txt --package -oX":                       "--package",
+		"image --tag r.example/m:1 --scoring-script image_test.go --requirements r.txt --env MODEL":                         "NAME=VALUE",
+		"image --tag r.example/m:1 --scoring-script image_test.go --requirements r.txt --dummy A":                           "dummy",
+		"image --tag r.example/m:1 --scoring-script image_test.go --requirements r.txt --model /does/not/exist --archive a": "/does/not/exist",
 	} {
 		if code, _, errs := run(t, strings.Fields(args)...); code != ExitUsage || !strings.Contains(errs, says) {
 			t.Errorf("serin %s: exit code %d, %q; want %d and %q", args, code, errs, ExitUsage, says)

@@ -50,10 +50,12 @@ func someSpec(t *testing.T) Spec {
 		}
 	}
 	return Spec{
-		Binary: Binary{Path: binary, Architecture: "arm64"}, Model: model, Ports: []string{"5001/tcp"}, Created: time.Unix(1000, 0),
+		Architecture: "arm64", Layers: []Layer{ProgramLayer(Binary{Path: binary}), ModelLayer(model)}, Ports: []string{"5001/tcp"}, Created: time.Unix(1000, 0),
 		Entrypoint: []string{"/serin", "scorer", "--model", "/model.txt"}, Labels: map[string]string{"a": "b"},
 	}
 }
+
+func model(s Spec) *File { return &s.Layers[1].Files[0] }
 
 // requests counts what a registry was asked.
 type requests struct {
@@ -206,7 +208,7 @@ func TestBlobsAreSentOnce(t *testing.T) {
 	if n := push(); n != 0 {
 		t.Errorf("the same again: %d uploads, want none", n)
 	}
-	if err := os.WriteFile(s.Model, []byte("another tree\n"), 0o600); err != nil {
+	if err := os.WriteFile(model(s).From, []byte("another tree\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if n := push(); n != 2 {
@@ -221,7 +223,7 @@ func TestSameInputSameDigest(t *testing.T) {
 	}
 	changes := map[string]func(*Spec){
 		"label": func(s *Spec) { s.Labels = map[string]string{"a": "c"} }, "entrypoint": func(s *Spec) { s.Entrypoint = []string{"/serin"} },
-		"time": func(s *Spec) { s.Created = time.Unix(1, 0) }, "model": func(s *Spec) { s.Model = s.Binary.Path }, "architecture": func(s *Spec) { s.Binary.Architecture = "amd64" },
+		"time": func(s *Spec) { s.Created = time.Unix(1, 0) }, "model": func(s *Spec) { model(*s).From = s.Layers[0].Files[0].From }, "architecture": func(s *Spec) { s.Architecture = "amd64" },
 	}
 	for what, change := range changes {
 		s := someSpec(t)
@@ -304,7 +306,7 @@ func unpack(t *testing.T, file, dir string) {
 func TestArchiveThatCannotBeWrittenLeavesNothing(t *testing.T) {
 	s := someSpec(t)
 	i := packed(t, s)
-	if err := os.Remove(s.Model); err != nil {
+	if err := os.Remove(model(s).From); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()

@@ -27,12 +27,37 @@ const (
 
 // Spec is what goes into an image: the same spec gives the same digest.
 type Spec struct {
-	Binary     Binary
-	Model      string   // file with a LightGBM text model; empty: none
-	Entrypoint []string // the program and its arguments
-	Ports      []string // such as 5001/tcp, for people who read the image
-	Labels     map[string]string
-	Created    time.Time
+	Architecture string  // as in images: amd64, arm64
+	Layers       []Layer // the lowest first; images with the same one share it
+	Entrypoint   []string
+	Env          []string // NAME=VALUE
+	Ports        []string // such as 5001/tcp, for people who read the image
+	Labels       map[string]string
+	Created      time.Time
+}
+
+// Layer holds files, or is an archive that was made before.
+type Layer struct {
+	What    string // for people: "the model"
+	Files   []File
+	Archive string // a compressed tar; Files is empty then
+}
+
+// File is one file of the image, or a folder when From is empty.
+type File struct {
+	From string // on this machine
+	Name string // in the image, from its root: app/score.py
+	Mode int64
+}
+
+// ProgramLayer holds serin.
+func ProgramLayer(b Binary) Layer {
+	return Layer{What: "serin", Files: []File{{b.Path, ProgramPath[1:], 0o755}}}
+}
+
+// ModelLayer holds a LightGBM text model.
+func ModelLayer(path string) Layer {
+	return Layer{What: "the model", Files: []File{{path, ModelPath[1:], 0o444}}}
 }
 
 // Image is packed and can be pushed or written.
@@ -46,26 +71,29 @@ type Image struct {
 // Pack makes the image. The files are read where they are, again and again, and
 // never held in memory: they must not change before the image is delivered.
 func Pack(s Spec) (Image, error) {
-	files := []file{{s.Binary.Path, ProgramPath[1:], 0o755, "serin"}}
-	if s.Model != "" {
-		files = append(files, file{s.Model, ModelPath[1:], 0o444, "the model"})
-	}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	created := v1.Time{Time: s.Created.UTC()}
-	for _, f := range files {
-		layer, err := tarball.LayerFromOpener(f.open, tarball.WithMediaType(types.OCILayer))
+	for _, l := range s.Layers {
+		layer, err := l.pack()
 		if err != nil {
-			return Image{}, fmt.Errorf("packing %s: %w", f.what, err)
+			return Image{}, fmt.Errorf("packing %s: %w", l.What, err)
 		}
-		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{Created: created, CreatedBy: "serin image", Comment: f.what}}); err != nil {
-			return Image{}, fmt.Errorf("packing %s: %w", f.what, err)
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{Created: created, CreatedBy: "serin image", Comment: l.What}}); err != nil {
+			return Image{}, fmt.Errorf("packing %s: %w", l.What, err)
 		}
 	}
 	img, err := configure(img, s, created)
 	if err != nil {
 		return Image{}, fmt.Errorf("writing the image's configuration: %w", err)
 	}
-	return describe(img, s.Binary.Architecture)
+	return describe(img, s.Architecture)
+}
+
+func (l Layer) pack() (v1.Layer, error) {
+	if l.Archive != "" {
+		return tarball.LayerFromFile(l.Archive, tarball.WithMediaType(types.OCILayer))
+	}
+	return tarball.LayerFromOpener(l.open, tarball.WithMediaType(types.OCILayer))
 }
 
 func configure(img v1.Image, s Spec, created v1.Time) (v1.Image, error) {
@@ -74,12 +102,12 @@ func configure(img v1.Image, s Spec, created v1.Time) (v1.Image, error) {
 		return nil, err
 	}
 	cfg := old.DeepCopy()
-	cfg.OS, cfg.Architecture, cfg.Created = "linux", s.Binary.Architecture, created
+	cfg.OS, cfg.Architecture, cfg.Created = "linux", s.Architecture, created
 	ports := map[string]struct{}{}
 	for _, p := range s.Ports {
 		ports[p] = struct{}{}
 	}
-	cfg.Config = v1.Config{User: user, Entrypoint: s.Entrypoint, WorkingDir: "/", Labels: maps.Clone(s.Labels), ExposedPorts: ports}
+	cfg.Config = v1.Config{User: user, Entrypoint: s.Entrypoint, Env: s.Env, WorkingDir: "/", Labels: maps.Clone(s.Labels), ExposedPorts: ports}
 	return mutate.ConfigFile(img, cfg)
 }
 
@@ -99,46 +127,65 @@ func describe(img v1.Image, architecture string) (Image, error) {
 	return Image{img, digest.String(), architecture, size}, nil
 }
 
-// file is one file of the image; each is a layer of its own, so that images with
-// the same binary share it.
-type file struct {
-	from, name string
-	mode       int64
-	what       string
-}
-
-// open streams the layer: a tar with the one file, without a trace of when and
-// by whom it was made.
-func (f file) open() (io.ReadCloser, error) {
-	in, err := os.Open(f.from)
-	if err != nil {
-		return nil, err
-	}
-	info, err := in.Stat()
-	if err != nil {
-		_ = in.Close()
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		_ = in.Close()
-		return nil, fmt.Errorf("%q is no regular file", f.from)
+// open streams the layer: a tar without a trace of when and by whom it was made.
+func (l Layer) open() (io.ReadCloser, error) {
+	for _, f := range l.Files { // said before anything is sent
+		if err := f.check(); err != nil {
+			return nil, err
+		}
 	}
 	out, w := io.Pipe()
-	go func() {
-		defer in.Close()
-		_ = w.CloseWithError(f.write(w, in, info.Size()))
-	}()
+	go func() { _ = w.CloseWithError(l.write(w)) }()
 	return out, nil
 }
 
-func (f file) write(w io.Writer, in io.Reader, size int64) error {
+func (l Layer) write(w io.Writer) error {
 	t := tar.NewWriter(w)
-	// The epoch, not a zero time, which the format cannot tell from it.
-	if err := t.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: size, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}); err != nil {
-		return err
-	}
-	if _, err := io.Copy(t, in); err != nil {
-		return err
+	for _, f := range l.Files {
+		if err := f.write(t); err != nil {
+			return err
+		}
 	}
 	return t.Close()
+}
+
+func (f File) check() error {
+	if f.From == "" {
+		return nil
+	}
+	info, err := os.Stat(f.From) // a pipe would be waited for, if it were opened
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%q is no regular file", f.From)
+	}
+	in, err := os.Open(f.From)
+	if err != nil {
+		return err
+	}
+	return in.Close()
+}
+
+func (f File) write(t *tar.Writer) error {
+	// The epoch, not a zero time, which the format cannot tell from it.
+	h := &tar.Header{Typeflag: tar.TypeDir, Name: f.Name + "/", Mode: f.Mode, ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
+	if f.From == "" {
+		return t.WriteHeader(h)
+	}
+	in, err := os.Open(f.From)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	h.Typeflag, h.Name, h.Size = tar.TypeReg, f.Name, info.Size()
+	if err := t.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err = io.Copy(t, in)
+	return err
 }

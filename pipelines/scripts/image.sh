@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the scoring image SERIN_REGISTRY/SERIN_REPOSITORY:SERIN_VERSION, and says image=REFERENCE by digest.
-# Of a LightGBM text model (SERIN_MODEL) serin packs it, without Docker; with SERIN_DOCKERFILE (a folder) the registry builds it;
-# SERIN_IMAGE, by digest, is one that was built elsewhere. SERIN_SCORER_FLAGS go to the packed scorer.
+# Of a LightGBM text model (SERIN_MODEL) serin packs it, without Docker; or, with SERIN_SCORING_SCRIPT and SERIN_REQUIREMENTS, Azure
+# ML's inference server with that script. With SERIN_DOCKERFILE (a folder) the registry builds it; SERIN_IMAGE, by digest, is one
+# that was built elsewhere. SERIN_SCORER_FLAGS go to the packed scorer.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 by_digest() {
@@ -18,7 +19,12 @@ if given "${SERIN_DOCKERFILE:-}"; then
 	by_digest "$SERIN_REGISTRY/$SERIN_REPOSITORY@$(az acr repository show --name "${SERIN_REGISTRY%%.*}" --image "$tag" --query digest --output tsv --only-show-errors)"
 fi
 sign_in "$SERIN_REGISTRY"
-flags=(--model "$SERIN_MODEL" --tag "$SERIN_REGISTRY/$tag" --label "dev.serin.run=$(run_link)" --label "dev.serin.source=${SERIN_SOURCE:-}")
+flags=(--model "$SERIN_MODEL" --tag "$SERIN_REGISTRY/$tag" --label "dev.serin.source=${SERIN_SOURCE:-}" --label "dev.serin.pipeline=$(run_link)")
+if given "${SERIN_TRAINING_RUN:-}"; then flags+=(--label "dev.serin.run=$SERIN_TRAINING_RUN"); fi
+if given "${SERIN_SCORING_SCRIPT:-}"; then
+	flags+=(--scoring-script "$SERIN_SCORING_SCRIPT" --requirements "${SERIN_REQUIREMENTS:-requirements.txt}" --env "MODEL_NAME=$(basename "$SERIN_MODEL")")
+	if given "${SERIN_CODE:-}"; then flags+=(--code "$SERIN_CODE"); fi
+fi
 if [[ ${SERIN_REGISTRY_INSECURE:-} == true ]]; then flags+=(--insecure); fi
 read -ra more <<<"${SERIN_SCORER_FLAGS:-}"
 if [[ ${#more[@]} -gt 0 ]] && given "${more[0]}"; then flags+=(-- "${more[@]}"); fi

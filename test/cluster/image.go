@@ -19,14 +19,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Image says what to pack.
 type Image struct {
 	Name       string            // repository and tag, without the registry: "scorer:1"
-	Layers     []string          // compressed archives that lie below the files
 	Files      map[string]string // path in the image → file or folder on this machine; symbolic links are followed
 	Entrypoint []string
 	Cmd        []string
@@ -54,22 +52,14 @@ func (c *Cluster) Push(ctx context.Context, i Image) (string, error) {
 	return ref.Context().Name() + "@" + digest.String(), nil
 }
 
-// pack makes an image of its layers and one of its files, which is not compressed: it travels over loopback only.
+// pack makes an image of one layer, which is not compressed: it travels over loopback only.
 func pack(i Image) (v1.Image, error) {
-	var layers []v1.Layer
-	for _, path := range i.Layers {
-		layer, err := tarball.LayerFromFile(path, tarball.WithMediaType(types.OCILayer))
-		if err != nil {
-			return nil, err
-		}
-		layers = append(layers, layer)
-	}
 	files, err := archive(i.Files)
 	if err != nil {
 		return nil, err
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	if image, err = mutate.AppendLayers(image, append(layers, static.NewLayer(files, types.OCIUncompressedLayer))...); err != nil {
+	if image, err = mutate.AppendLayers(image, static.NewLayer(files, types.OCIUncompressedLayer)); err != nil {
 		return nil, err
 	}
 	file, err := image.ConfigFile()

@@ -3,16 +3,20 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	safedriver "github.com/serin-dev/serin/examples/safe-driver"
 	"github.com/serin-dev/serin/internal/engine"
@@ -29,6 +33,15 @@ type packed struct {
 // the cluster's is offered on loopback.
 func serinImage(t *testing.T, repository string, args ...string) packed {
 	t.Helper()
+	p, said, err := tryImage(t, repository, args...)
+	if err != nil {
+		t.Fatalf("serin image %v: %v: %s", args, err, said)
+	}
+	return p
+}
+
+func tryImage(t *testing.T, repository string, args ...string) (p packed, said string, err error) {
+	t.Helper()
 	binary, err := cluster.BuildSerin(t.Context(), cluster.Options{Log: t.Output()})
 	if err != nil {
 		t.Fatal(err)
@@ -42,16 +55,15 @@ func serinImage(t *testing.T, repository string, args ...string) packed {
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("serin %v: %v: %s", args, err, errs.Bytes())
+		return p, errs.String() + string(out), err
 	}
-	var p packed
 	if err := json.Unmarshal(out, &p); err != nil {
 		t.Fatalf("serin %v printed %s: %v", args, out, err)
 	}
 	name, _, _ := strings.Cut(repository, ":")
 	p.Reference = mesh.Registry + "/" + name + "@" + p.Digest
 	t.Logf("%s: %.1f MB compressed, packed and pushed in %.1f s", repository, float64(p.Bytes)/1e6, time.Since(began).Seconds())
-	return p
+	return p, errs.String(), nil
 }
 
 // TestDummyScorers takes the two dummies of a first look through a whole rollout: they are told apart by what they answer,
@@ -98,33 +110,56 @@ func rate(all []answer) float64 {
 	return float64(len(all)) / all[len(all)-1].at.Sub(all[0].at).Seconds()
 }
 
-// azureML pushes Azure ML's inference server with LightGBM, the example's score.py and a model: what a
-// Dockerfile `FROM debian` with `pip install` would make.
+// azureML pushes Azure ML's inference server with LightGBM, the example's score.py and a model, by the same command.
 func azureML(t *testing.T, model string) (reference string) {
 	t.Helper()
+	return serinImage(t, "azureml:"+model, scoringScript(model, "MODEL_NAME="+model+".txt")...).Reference
+}
+
+func scoringScript(model, env string) []string {
 	example := filepath.Join(root, "examples", "azureml")
-	layer, err := cluster.PythonLayer(t.Context(), cluster.Options{Log: t.Output()}, cluster.Python{
-		Requirements: filepath.Join(example, "requirements.txt"), Packages: []string{"libgomp1", "libstdc++6"}, Imports: []string{"lightgbm", "azureml_inference_server_http"},
-	})
+	return []string{
+		"--scoring-script", filepath.Join(example, "score.py"), "--requirements", filepath.Join(example, "requirements.txt"),
+		"--model", filepath.Join(root, "examples", "safe-driver", "models", model+".txt"), "--env", env, "--label", "dev.serin.run=train-17",
+	}
+}
+
+// TestScoringScriptImage: an image whose script cannot find its model is never pushed; one that can says what is in it, and
+// runs as nobody in particular.
+func TestScoringScriptImage(t *testing.T) {
+	t.Parallel()
+	_, said, err := tryImage(t, "refused:1", scoringScript("v1", "MODEL_NAME=other.txt")...)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(said, "Could not open /model/other.txt") || !strings.Contains(said, "nothing was pushed") {
+		t.Errorf("a script without its model: %v, said %s; want exit code 2 and the reason", err, said)
+	}
+	if ref, err := name.ParseReference(mesh.Registry+"/refused:1", name.Insecure); err != nil {
+		t.Error(err)
+	} else if _, err := remote.Head(ref); err == nil {
+		t.Error("it was pushed")
+	}
+	ref, err := name.ParseReference(azureML(t, "v1"), name.Insecure)
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(layer)
+	img, err := remote.Image(ref)
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	reference, err = mesh.Push(t.Context(), cluster.Image{
-		Name: "azureml:" + model, Layers: []string{layer}, User: "65532",
-		Files:      map[string]string{"/app/score.py": filepath.Join(example, "score.py"), "/app/models/model.txt": filepath.Join(root, "examples", "safe-driver", "models", model+".txt")},
-		Env:        []string{"PYTHONPATH=" + cluster.PythonHome, "MODEL_NAME=model.txt"},
-		Entrypoint: []string{cluster.PythonHome + "/bin/azmlinfsrv", "--entry_script", "/app/score.py", "--model_dir", "/app/models"},
-	})
+	cfg, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("Azure ML's server with model %s: %.1f MB compressed, pushed in %.1f s", model, float64(info.Size())/1e6, time.Since(began).Seconds())
-	return reference
+	got := map[string]string{"user": cfg.Config.User}
+	for _, l := range []string{"org.opencontainers.image.title", "org.opencontainers.image.version", "dev.serin.run", "dev.serin.model"} {
+		got[l] = cfg.Config.Labels[l]
+	}
+	want := map[string]string{
+		"user": "65532:65532", "org.opencontainers.image.title": "azureml", "org.opencontainers.image.version": "v1", "dev.serin.run": "train-17", "dev.serin.model": "v1.txt",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("what the image says (-want +got):\n%s", d)
+	}
 }
 
 // TestAzureMLServerImage: production is the stock server of Azure ML with real LightGBM; the next version of the model

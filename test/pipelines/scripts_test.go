@@ -14,7 +14,7 @@ import (
 var standIns = map[string]string{
 	"az": `
 case "$1 $2 $3" in
-"ml model show") echo 7 ;;
+"ml model show") if [[ $* == *job_name* ]]; then echo witty_sail_17; else echo 7; fi ;;
 "ml model download") while [[ $1 != --download-path ]]; do shift; done; mkdir -p "$2/driver" && touch "$2/driver/model.txt"; if [[ -n ${TWO:-} ]]; then touch "$2/driver/other.txt"; fi ;;
 "acr login --name") echo the-token ;;
 "acr repository show") echo sha256:$(printf '1%.0s' {1..64}) ;;
@@ -72,12 +72,16 @@ func TestScripts(t *testing.T) {
 	}{
 		{"registered model, latest", "model.sh", registered, 0, "variable=model;isOutput=true]here/driver/model.txt", "az ml model download --name driver --version 7 --download-path here --resource-group g --workspace-name w"},
 		{"registered model, version", "model.sh", append(registered, "SERIN_MODEL_VERSION=3"), 0, "variable=source;isOutput=true]azureml:driver:3", "--version 3"},
+		{"training run", "model.sh", registered, 0, "variable=run;isOutput=true]witty_sail_17", "az ml model show --name driver --version 7 --query job_name --output tsv --resource-group g"},
 		{"several files", "model.sh", append(registered, "TWO=1"), 2, "SERIN_MODEL_FILE", ""},
 		{"no model", "model.sh", nil, 2, "SERIN_MODEL", ""},
 		{"no such model", "model.sh", []string{"SERIN_MODEL=none.txt"}, 2, "none.txt", ""},
 		{"model that Azure left unset", "model.sh", []string{"SERIN_MODEL_NAME=$(model)", "SERIN_MODEL=calls"}, 2, "calls", ""},
 		{"packed for an Azure registry", "image.sh", append(azure, "SERIN_MODEL=m.txt"), 0, "variable=image;isOutput=true]contoso.azurecr.io/driver@sha256:000", "600\ncontoso.azurecr.io 00000000-0000-0000-0000-000000000000:the-token"},
 		{"flags of the scorer", "image.sh", append(azure, "SERIN_MODEL=m.txt", "SERIN_SCORER_FLAGS=--timeout 5s"), 0, "packed and pushed", "-- --timeout 5s"},
+		{"labels", "image.sh", append(azure, "SERIN_MODEL=m.txt", "SERIN_TRAINING_RUN=witty_sail_17", "SERIN_SOURCE=azureml:driver:7"), 0, "", "--label dev.serin.source=azureml:driver:7 --label dev.serin.pipeline=/_build/results?buildId= --label dev.serin.run=witty_sail_17"},
+		{"no training run", "image.sh", append(azure, "SERIN_MODEL=m.txt", "SERIN_TRAINING_RUN=$(model.run)"), 0, "", "buildId=\n"},
+		{"scoring script", "image.sh", append(azure, "SERIN_MODEL=m/driver.pkl", "SERIN_SCORING_SCRIPT=score.py", "SERIN_CODE=src"), 0, "", "--scoring-script score.py --requirements requirements.txt --env MODEL_NAME=driver.pkl --code src"},
 		{"built by the registry", "image.sh", append(azure, "SERIN_DOCKERFILE=folder"), 0, "driver@sha256:111", "az acr build --registry contoso --image driver:1.2 folder"},
 		{"by tag", "image.sh", []string{"SERIN_IMAGE=contoso.azurecr.io/driver:latest"}, 2, "not by digest", ""},
 		{"scanned", "scan.sh", []string{image}, 0, "no known vulnerability", "az acr login --name contoso"},
