@@ -38,7 +38,7 @@ func newImage(stdio IO) *cobra.Command {
 	c := &cobra.Command{
 		Use: "image --tag REGISTRY/NAME:TAG [flags] [-- SCORER-FLAG...]", Short: "Pack Serin or a scorer as a container image and push it, without Docker",
 		Long:    "Pack an OCI image and push it to a registry. Without --model or --dummy it is Serin's own image; with one of them it\nis a scoring image: Serin, the model, and the command that serves it on port " + scorerPort + ". What follows -- goes to serin scorer.\n\nWith --scoring-script it is a scoring image in the style of Azure ML: Debian's Python, the wheels of --requirements, the script\n(init() and run()), and the model, on azmlinfsrv at port " + scorerPort + "; what follows -- goes to azmlinfsrv. It needs Debian or its kin (Ubuntu),\napt-get and pip, and root or the right to make user namespaces. The script's init() is called first. What was packed is kept in\nthe user's cache: the next image of the same versions takes seconds.\n\nThe same input gives the same digest (the time is SOURCE_DATE_EPOCH, else 1970). Prints REGISTRY/NAME@DIGEST, which is\nwhat spec.scorer.image wants. Credentials are those of docker login (~/.docker/config.json, DOCKER_CONFIG).\n\n" + exitTable,
-		Example: "  serin image --tag registry.example/serin:1.0\n  serin image --model models/v2.txt --tag registry.example/safe-driver:2 --label dev.serin.run=train-17\n  serin image --dummy 'New Model B' --tag 127.0.0.1:5000/dummy:b --insecure -- --delay 50ms\n  serin image --scoring-script score.py --requirements requirements.txt --model models/model.txt --env MODEL_NAME=model.txt \\\n    --tag registry.example/safe-driver:2\n  serin image --model models/v2.txt --tag safe-driver.example/model:2 --archive model.tar",
+		Example: "  serin image --tag registry.example/serin:1.0\n  serin image --model models/v2.txt --tag registry.example/safe-driver:2 --label dev.serin.run=train-17\n  serin image --dummy 'New Model B' --tag 127.0.0.1:5000/dummy:b --insecure -- --delay 50ms\n  serin image --scoring-script score.py --requirements requirements.txt --model models/driver.pkl --tag registry.example/safe-driver:2\n  serin image --model models/v2.txt --tag safe-driver.example/model:2 --archive model.tar",
 		Args: func(c *cobra.Command, args []string) error {
 			if dash := c.ArgsLenAtDash(); dash > 0 || dash < 0 && len(args) > 0 {
 				return usageError("%q: serin image takes flags only; flags of the packed scorer follow --", args[0])
@@ -141,7 +141,7 @@ func (o *imageOptions) spec(ctx context.Context, ref image.Reference, progress i
 	} else {
 		err = o.serinSpec(&s)
 	}
-	if scores := o.model != "" || o.dummy != ""; scores || o.script.script != "" {
+	if o.model != "" || o.dummy != "" || o.script.script != "" { // it scores
 		s.Ports = []string{scorerPort + "/tcp"}
 		s.Labels["org.opencontainers.image.title"], s.Labels["org.opencontainers.image.version"] = path.Base(ref.Name()), ref.Tag()
 	}

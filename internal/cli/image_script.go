@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -67,15 +66,12 @@ func (o *scriptOptions) check() error {
 // source is the folder or file to pack, and the script's name in it.
 func (o *scriptOptions) source() (from, name string, err error) {
 	from, name = o.script, filepath.Base(o.script)
+	at := o.script
 	if o.code != "" {
-		from, name = o.code, filepath.ToSlash(filepath.Clean(o.script))
 		if !filepath.IsLocal(o.script) {
 			return "", "", usageError("--scoring-script %q: with --code its name starts in that folder", o.script)
 		}
-	}
-	at := o.script
-	if o.code != "" {
-		at = filepath.Join(o.code, o.script)
+		from, name, at = o.code, filepath.ToSlash(filepath.Clean(o.script)), filepath.Join(o.code, o.script)
 	}
 	if info, err := os.Stat(at); err != nil || !info.Mode().IsRegular() {
 		return "", "", usageError("--scoring-script: %q is no file", at)
@@ -85,22 +81,11 @@ func (o *scriptOptions) source() (from, name string, err error) {
 
 // scriptSpec packs Python, the script and the model, and tries them.
 func (o *imageOptions) scriptSpec(ctx context.Context, s *image.Spec, progress io.Writer) error {
-	from, name, err := o.script.source()
+	own, name, err := o.scriptLayers()
 	if err != nil {
 		return err
 	}
-	app, err := image.Files(from, image.ScriptFolder[1:])
-	if err != nil {
-		return exit{ExitUsage, err}
-	}
-	// The server writes there, whatever the container's root allows.
-	own := []image.Layer{{What: "the scoring script", Files: append(app, image.File{Name: "tmp", Mode: 0o1777})}}
 	if o.model != "" {
-		model, err := image.Files(o.model, image.ModelFolder[1:])
-		if err != nil {
-			return exit{ExitUsage, err}
-		}
-		own = append(own, image.Layer{What: "the model", Files: model})
 		if err := labelModel(s, o.model); err != nil {
 			return err
 		}
@@ -119,16 +104,38 @@ func (o *imageOptions) scriptSpec(ctx context.Context, s *image.Spec, progress i
 	}
 	script := image.Script{Path: name, Port: scorerPort, Flags: o.scorer, Env: o.script.env}
 	s.Architecture, s.Layers = runtime.GOARCH, append([]image.Layer{python}, own...)
-	s.Entrypoint, s.Env = script.Entrypoint(), append(script.Environment(), "AZUREML_MODEL_DIR="+image.ModelFolder)
+	s.Entrypoint, s.Env = script.Entrypoint(), script.Environment()
 	if o.script.untried {
 		return nil
 	}
-	say("trying " + strings.Join(s.Entrypoint[:3], " "))
+	say("calling init() of " + o.script.script)
 	err = script.Try(ctx, cache, s.Layers)
 	if errors.Is(err, image.ErrScript) || errors.Is(err, image.ErrServer) {
 		return exit{ExitUsage, err}
 	}
 	return err
+}
+
+// scriptLayers are those of the user's own files; name is the script's in them.
+func (o *imageOptions) scriptLayers() (own []image.Layer, name string, err error) {
+	from, name, err := o.script.source()
+	if err != nil {
+		return nil, "", err
+	}
+	app, err := image.Files(from, image.ScriptFolder[1:])
+	if err != nil {
+		return nil, "", exit{ExitUsage, err}
+	}
+	// The server writes to /tmp, even where the image's own files are read-only.
+	own = []image.Layer{{What: "the scoring script", Files: append(app, image.File{Name: "tmp", Mode: 0o1777})}}
+	if o.model == "" {
+		return own, name, nil
+	}
+	model, err := image.Files(o.model, image.ModelFolder[1:])
+	if err != nil {
+		return nil, "", exit{ExitUsage, err}
+	}
+	return append(own, image.Layer{What: "the model", Files: model}), name, nil
 }
 
 // labelModel names the model; a folder has no digest of its own.

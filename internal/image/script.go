@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 )
@@ -41,7 +40,7 @@ func (s Script) Entrypoint() []string {
 
 // Environment is what the container sees. The root of an image may be read-only.
 func (s Script) Environment() []string {
-	return append([]string{"PATH=/usr/local/bin:/usr/bin:/bin:" + PythonHome + "/bin", "PYTHONPATH=" + PythonHome, "PYTHONUNBUFFERED=1", "HOME=/tmp"}, s.Env...)
+	return append([]string{"PATH=/usr/local/bin:/usr/bin:/bin:" + PythonHome + "/bin", "PYTHONPATH=" + PythonHome, "PYTHONUNBUFFERED=1", "HOME=/tmp", "AZUREML_MODEL_DIR=" + ModelFolder}, s.Env...)
 }
 
 // trial does what the server does before it serves: it loads the script and calls init().
@@ -76,8 +75,7 @@ func (s Script) Try(ctx context.Context, cache string, layers []Layer) error {
 	if _, err := os.Stat(filepath.Join(root, server)); err != nil {
 		return fmt.Errorf("%w: add azureml-inference-server-http, with its version", ErrServer)
 	}
-	env := append(s.Environment(), "AZUREML_MODEL_DIR="+ModelFolder)
-	if _, err := inside(ctx, root, env, "-c", trial, filepath.Join(ScriptFolder, s.Path), ScriptFolder); err != nil {
+	if _, err := inside(ctx, root, s.Environment(), "-c", trial, filepath.Join(ScriptFolder, s.Path), ScriptFolder); err != nil {
 		return fmt.Errorf("%w: %w", ErrScript, err)
 	}
 	return nil
@@ -93,6 +91,6 @@ func (l Layer) unpack(ctx context.Context, root string) error {
 		return err
 	}
 	defer in.Close()
-	_, err = commandOn(ctx, io.Reader(in), "tar", "--no-same-owner", "-C", root, "-xf", "-")
+	_, err = commandOn(ctx, in, "tar", "--no-same-owner", "-C", root, "-xf", "-")
 	return err
 }
