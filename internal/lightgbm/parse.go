@@ -1,6 +1,7 @@
 package lightgbm
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -67,7 +68,12 @@ func (f fields) add(line string, number int) error {
 
 // readHeader reads up to the first tree, whose line it takes.
 func readHeader(s *scanner) (fields, error) {
-	if line, _ := s.next(); line != "tree" {
+	line, _ := s.next()
+	switch {
+	case line == "tree":
+	case strings.HasPrefix(line, "\x80"): // the first byte of a pickle, protocol 2 and later; joblib writes the same
+		return nil, errors.New("it is a Python pickle, not a LightGBM text model: booster.save_model(\"model.txt\") writes one (of a scikit-learn model: model.booster_)")
+	default:
 		return nil, fmt.Errorf("line 1: got %q, a LightGBM text model begins with %q", shorten(line), "tree")
 	}
 	h := fields{}

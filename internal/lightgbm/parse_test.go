@@ -89,6 +89,7 @@ func dropLines(s string, keys ...string) string {
 func TestRefused(t *testing.T) {
 	tests := []struct{ name, old, new, want string }{
 		{"not a model", "tree\nversion", "{\"a\":\nversion", `line 1: got "{\"a\":", a LightGBM text model begins with "tree"`},
+		{"pickle", "tree\nversion", "\x80\x04\x95\nversion", `it is a Python pickle, not a LightGBM text model: booster.save_model("model.txt") writes one`},
 		{"no version", "version=v4\n", "", `field "version": "" is not known; known are v2, v3, v4`},
 		{"version of the future", "version=v4", "version=v5", `line 2: field "version": "v5" is not known; known are v2, v3, v4`},
 		{"long junk", "version=v4", "version=" + strings.Repeat("v", 100), "\"" + strings.Repeat("v", 40) + "…\" is not known"},
