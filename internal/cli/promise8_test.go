@@ -33,13 +33,17 @@ func TestPromise8ApprovalsCarryIdentityAndEvidence(t *testing.T) {
 	must(ExitForbidden, "needs approver", "pusher", "approve")
 	must(ExitForbidden, "needs approver", "pusher", "promote")
 	must(ExitForbidden, "look again", "signer", "approve", "--evidence", "0123456789ab")
+	more := func() {
+		t.Helper()
+		run(t, "load", "--count", "20", "--rate", "1000", "--url", l.address)
+		l.status("evidence has come in", func(s engine.Status) bool { return s.Rollout.Evidence.Digest != seen })
+	}
+	more() // else the next step begins with this evidence, and shows it
 	must(ExitDone, "approved by signer", "signer", "approve", "--evidence", seen, "--on-behalf-of", "ann")
 	st := l.status("the step is entered", func(s engine.Status) bool { return s.Rollout.StepName == "first" })
 	if a := st.Rollout.Approvals; len(a) != 1 || a[0].By != "signer" || a[0].OnBehalfOf != "ann" || a[0].EvidenceDigest != seen || a[0].Step != "first" {
 		t.Errorf("approvals %+v, want one by signer for ann of step first on evidence %s", a, seen)
 	}
-	run(t, "load", "--count", "20", "--rate", "1000", "--url", l.address)
-	l.status("evidence has come in", func(s engine.Status) bool { return s.Rollout.Evidence.Digest != seen })
 	must(ExitForbidden, "EvidenceNotShown", "signer", "approve", "--step", "second", "--evidence", seen) // of the step before
 	_, out, _ := run(t, l.as("watcher", "history", "--audit", "-o", "json")...)
 	var audit struct{ Items []engine.Entry }
