@@ -104,6 +104,9 @@ func TestGitHubReverts(t *testing.T) {
 		if j.Environment != "" {
 			t.Errorf("revert's job %s waits for the approval of %q", name, j.Environment)
 		}
+		if j.If != "${{ always() }}" {
+			t.Errorf("revert's job %s runs if %q: GitHub cancels a job without always() with its run", name, j.If)
+		}
 	}
 	if ship.Concurrency.Group == "" || ship.Concurrency.CancelInProgress {
 		t.Errorf("concurrency %+v: a second run must wait, and never cancel one that moves traffic", ship.Concurrency)

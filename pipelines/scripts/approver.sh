@@ -22,7 +22,7 @@ timeline=$(fetch "$api/build/builds/$BUILD_BUILDID/timeline?api-version=7.1") ||
 approvals=$(jq -r --arg stage "$SYSTEM_STAGENAME" '
 	(.records | map(select(.type == "Stage" and .identifier == $stage) | .id)) as $stages
 	| (.records | map(select(.type == "Checkpoint" and (.parentId as $p | $stages | index($p))) | .id)) as $checkpoints
-	| [.records[] | select(.type == "Checkpoint.Approval" and (.parentId as $p | $checkpoints | index($p))) | .id] | join(",")' <<<"$timeline")
+	| [.records[] | select(.type == "Checkpoint.Approval" and (.parentId as $p | $checkpoints | index($p))) | .id] | join(",")' <<<"$timeline") || unknown "the run's timeline is not what it should be"
 [[ -n $approvals ]] || unknown "stage $SYSTEM_STAGENAME has no approval"
 found=$(fetch "$api/pipelines/approvals?approvalIds=$approvals&\$expand=steps&api-version=7.1") || unknown "the approvals could not be read"
-jq -r '[.value[].steps[]? | select(.status == "approved") | (.actualApprover // .assignedApprover) | .uniqueName // .displayName] | unique | join(", ")' <<<"$found"
+jq -r '[.value[].steps[]? | select(.status == "approved") | (.actualApprover // .assignedApprover) | .uniqueName // .displayName] | unique | join(", ")' <<<"$found" || unknown "the approvals are not what they should be"

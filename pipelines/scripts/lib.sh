@@ -3,7 +3,8 @@
 # docs/pipelines.md lists. The same scripts serve Azure DevOps (TF_BUILD), GitHub Actions (GITHUB_ACTIONS) and plain shells.
 set -euo pipefail
 
-work=$(mktemp -d "${AGENT_TEMPDIRECTORY:-${RUNNER_TEMP:-${TMPDIR:-/tmp}}}/serin.XXXXXX")
+temporary=${AGENT_TEMPDIRECTORY:-${RUNNER_TEMP:-${TMPDIR:-/tmp}}}
+work=$(mktemp -d "$temporary/serin.XXXXXX")
 answer=$work/answer.json
 # An agent of Azure DevOps empties its folder itself, after it took the summaries that lie there.
 if [[ -z ${TF_BUILD:-} ]]; then trap 'rm -rf "$work"' EXIT; fi
@@ -29,6 +30,9 @@ complain() {
 words() {
 	jq -r "$1 // empty | tostring | gsub(\"[[:cntrl:]]\"; \" \") | gsub(\"##\"; \"# #\") | gsub(\"::\"; \": :\")" "${2:-$answer}"
 }
+
+# harmless takes orders to a CI out of the text on stdin, which others wrote.
+harmless() { sed 's/##/# #/g; s/::/: :/g'; }
 
 die() {
 	local code=$1
@@ -75,11 +79,12 @@ ask() {
 connect() {
 	given "${SERIN_AKS:-}" || return 0
 	export KUBECONFIG=$work/kubeconfig
-	az aks get-credentials --resource-group "$SERIN_RESOURCE_GROUP" --name "$SERIN_AKS" --file "$KUBECONFIG" --overwrite-existing --only-show-errors
-	kubelogin convert-kubeconfig -l azurecli
+	az aks get-credentials --resource-group "$SERIN_RESOURCE_GROUP" --name "$SERIN_AKS" --file "$KUBECONFIG" --overwrite-existing --only-show-errors &&
+		kubelogin convert-kubeconfig -l azurecli
 }
 
 # sign_in REGISTRY writes a token for an Azure registry into a file that goes with this script. Others: docker login before.
+# The token is no argument of a program: those can be read by other processes.
 sign_in() {
 	[[ $1 == *.azurecr.io ]] || return 0
 	local token
@@ -92,7 +97,7 @@ sign_in() {
 	export DOCKER_CONFIG=$work/docker
 	mkdir -m 700 "$DOCKER_CONFIG"
 	if [[ -n ${TF_BUILD:-} ]]; then trap 'rm -rf "$DOCKER_CONFIG"' EXIT; fi
-	(umask 077 && jq -n --arg registry "$1" --arg auth "$(printf '00000000-0000-0000-0000-000000000000:%s' "$token" | base64 -w0)" '{auths: {($registry): {auth: $auth}}}' >"$DOCKER_CONFIG/config.json")
+	printf '00000000-0000-0000-0000-000000000000:%s' "$token" | (umask 077 && jq -Rs --arg registry "$1" '{auths: {($registry): {auth: @base64}}}' >"$DOCKER_CONFIG/config.json")
 }
 
 # found prints the id of the rollout that brings this run's version, if it is the present one. The version is the run's

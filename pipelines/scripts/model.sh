@@ -18,7 +18,8 @@ version=${SERIN_MODEL_VERSION:-}
 if ! given "$version" || [[ $version == latest ]]; then
 	version=$(az ml model show --name "$SERIN_MODEL_NAME" --label latest --query version --output tsv "${where[@]}")
 fi
-folder=${SERIN_DOWNLOADS:-${PIPELINE_WORKSPACE:-$PWD}/model}
+# A folder of its own: an agent may still have the model of an earlier run.
+folder=${SERIN_DOWNLOADS:-$(mktemp -d "$temporary/model.XXXXXX")}
 run=$(az ml model show --name "$SERIN_MODEL_NAME" --version "$version" --query job_name --output tsv "${where[@]}")
 mkdir -p "$folder"
 az ml model download --name "$SERIN_MODEL_NAME" --version "$version" --download-path "$folder" "${where[@]}"

@@ -4,7 +4,6 @@
 # SERIN_PROMOTED: what became of the job that enters the last step (Failed, Canceled, …). A version that it promoted before
 # it failed is rolled back, while the version before is kept (rollout.keepOld).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-connect
 
 patience=${SERIN_REVERT_PATIENCE:-300} # seconds, for an API that is away
 settle=${SERIN_SETTLE:-10}             # seconds, for a rollout that was asked for just before the run was cancelled
@@ -76,6 +75,7 @@ conclude() {
 	exit 0
 }
 
+insist connect || die $? "signing in to cluster $SERIN_AKS: see above; serin abort ends the rollout of version $SERIN_VERSION by hand"
 search
 output rollout "$rollout"
 insist status || die $? "the state of rollout $rollout is not known"

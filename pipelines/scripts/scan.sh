@@ -13,7 +13,8 @@ sbom=${SERIN_SBOM:-sbom.cdx.json}
 mkdir -p "$(dirname "$sbom")"
 trivy image --quiet --format cyclonedx --output "$sbom" "$SERIN_IMAGE"
 code=0
-trivy sbom --quiet --severity "${SERIN_SEVERITY:-HIGH,CRITICAL}" --ignore-unfixed --exit-code 3 "$sbom" >"$work/scan.txt" || code=$?
+trivy sbom --quiet --severity "${SERIN_SEVERITY:-HIGH,CRITICAL}" --ignore-unfixed --exit-code 3 "$sbom" >"$work/found.txt" || code=$?
+harmless <"$work/found.txt" >"$work/scan.txt"
 {
 	say "### $SERIN_IMAGE"
 	say "$(jq '.components | length' "$sbom") parts in the bill of materials; vulnerabilities (${SERIN_SEVERITY:-HIGH,CRITICAL}, with a remedy):"

@@ -11,10 +11,14 @@ given "${SERIN_URL:-}" || die 2 "serin is not there: install it on the agent, or
 given "${SERIN_SHA256:-}" || die 2 "SERIN_SHA256: needed with SERIN_URL: a program that moves production traffic is not taken unchecked"
 folder=${AGENT_TOOLSDIRECTORY:-${RUNNER_TOOL_CACHE:-$HOME/.local}}/serin/${SERIN_SHA256:0:12}
 mkdir -p "$folder"
-curl --fail --silent --show-error --location --retry 3 --output "$folder/serin.part" "$SERIN_URL"
-printf '%s  %s\n' "$SERIN_SHA256" "$folder/serin.part" | sha256sum --check --quiet - || die 1 "$SERIN_URL: not the checksum SERIN_SHA256"
-chmod 755 "$folder/serin.part"
-mv "$folder/serin.part" "$folder/serin"
+part=$(mktemp "$folder/serin.XXXXXX") # agents may share the folder
+curl --fail --silent --show-error --location --retry 3 --output "$part" "$SERIN_URL"
+printf '%s  %s\n' "$SERIN_SHA256" "$part" | sha256sum --check --quiet - || {
+	rm -f "$part"
+	die 1 "$SERIN_URL: not the checksum SERIN_SHA256"
+}
+chmod 755 "$part"
+mv "$part" "$folder/serin"
 if [[ -n ${TF_BUILD:-} ]]; then
 	say "##vso[task.prependpath]$folder"
 elif [[ -n ${GITHUB_PATH:-} ]]; then

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"github.com/serin-dev/serin/test/pipelines/azure"
 )
 
 var setting = regexp.MustCompile(`SERIN_[A-Z0-9_]+`)
@@ -34,6 +36,21 @@ func TestSettingsAreDocumented(t *testing.T) {
 	}
 	if len(used) < 20 {
 		t.Errorf("only %d settings: the test does not see the scripts", len(used))
+	}
+}
+
+// TestNoGateCanBeLeftOut: who queues a run may deselect stages, but for those that say no.
+func TestNoGateCanBeLeftOut(t *testing.T) {
+	for file, parameters := range map[string]map[string]string{"azure-pipelines.yml": nil, "azure-pipelines-verbs.yml": {"image": "i"}} {
+		p, err := azure.Load(root+"/pipelines/azure-devops/"+file, parameters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Stages {
+			if s.Skippable != (s.Name == "Build") {
+				t.Errorf("%s: stage %s: isSkippable %v", file, s.Name, s.Skippable)
+			}
+		}
 	}
 }
 

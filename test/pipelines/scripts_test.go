@@ -2,6 +2,7 @@ package pipelines_test
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"os"
 	"os/exec"
@@ -17,15 +18,19 @@ case "$1 $2 $3" in
 "ml model show") if [[ $* == *job_name* ]]; then echo witty_sail_17; else echo 7; fi ;;
 "ml model download") while [[ $1 != --download-path ]]; do shift; done; mkdir -p "$2/driver" && touch "$2/driver/model.txt"; if [[ -n ${TWO:-} ]]; then touch "$2/driver/other.txt"; fi ;;
 "acr login --name") echo the-token ;;
+"aks get-credentials --resource-group") if [[ -n ${BLIP:-} && ! -e $CALLS.blip ]]; then touch "$CALLS.blip"; exit 1; fi ;;
 "acr repository show") echo sha256:$(printf '1%.0s' {1..64}) ;;
 esac`,
 	"serin": `
 if [[ $1 == image ]]; then
-	if [[ -n ${DOCKER_CONFIG:-} ]]; then stat -c %a "$DOCKER_CONFIG/config.json" >>"$CALLS"; jq -r '.auths | to_entries[] | .key + " " + (.value.auth | @base64d)' "$DOCKER_CONFIG/config.json" >>"$CALLS"; echo "$DOCKER_CONFIG" >"$CALLS.config"; fi
+	if [[ -n ${DOCKER_CONFIG:-} ]]; then stat -c %a "$DOCKER_CONFIG/config.json" >>"$CALLS"; PATH=${PATH#*:} jq -r '.auths | to_entries[] | .key + " " + (.value.auth | @base64d)' "$DOCKER_CONFIG/config.json" >>"$CALLS"; echo "$DOCKER_CONFIG" >"$CALLS.config"; fi
 	echo contoso.azurecr.io/driver@sha256:$(printf '0%.0s' {1..64})
 fi
 if [[ $1 == wait ]]; then printf '%s' '{"result": "Reverted", "message": "why ##vso[task.setvariable variable=evil]1\r\n##vso[task.setvariable variable=evil]2"}'; exit 3; fi
 if [[ $1 == status ]]; then printf '%s' '{"rollout": {"id": "r-1", "to": "##vso[task.setvariable variable=evil]3", "stepName": "10%"}}'; fi`,
+	"kubelogin": "",
+	"jq":        `PATH=${PATH#*:} exec jq "$@"`,
+	"curl":      `if [[ -n ${ANSWER:-} ]]; then printf '%s' "$ANSWER"; else PATH=${PATH#*:} exec curl "$@"; fi`,
 	"trivy": `
 if [[ $1 == image ]]; then while [[ $1 != --output ]]; do shift; done; echo '{"components":[{},{}]}' >"$2"; else echo "${FOUND:-}"; exit "${TRIVY:-0}"; fi`,
 }
@@ -63,6 +68,13 @@ func script(t *testing.T, name string, env ...string) (code int, said, calls str
 func TestScripts(t *testing.T) {
 	azure := []string{"SERIN_REGISTRY=contoso.azurecr.io", "SERIN_REPOSITORY=driver", "SERIN_VERSION=1.2"}
 	registered := []string{"SERIN_MODEL_NAME=driver", "SERIN_RESOURCE_GROUP=g", "SERIN_WORKSPACE=w", "SERIN_DOWNLOADS=here"}
+	earlier := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(earlier, "model/driver"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(earlier, "model/driver/old.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	image := "SERIN_IMAGE=contoso.azurecr.io/driver@sha256:" + strings.Repeat("2", 64)
 	for _, c := range []struct {
 		name, script string
@@ -74,6 +86,7 @@ func TestScripts(t *testing.T) {
 		{"registered model, version", "model.sh", append(registered, "SERIN_MODEL_VERSION=3"), 0, "variable=source;isOutput=true]azureml:driver:3", "--version 3"},
 		{"training run", "model.sh", registered, 0, "variable=run;isOutput=true]witty_sail_17", "az ml model show --name driver --version 7 --query job_name --output tsv --resource-group g"},
 		{"several files", "model.sh", append(registered, "TWO=1"), 2, "SERIN_MODEL_FILE", ""},
+		{"model of an earlier run on the agent", "model.sh", append(registered[:3:3], "PIPELINE_WORKSPACE="+earlier), 0, "/driver/model.txt", ""},
 		{"no model", "model.sh", nil, 2, "SERIN_MODEL", ""},
 		{"no such model", "model.sh", []string{"SERIN_MODEL=none.txt"}, 2, "none.txt", ""},
 		{"model that Azure left unset", "model.sh", []string{"SERIN_MODEL_NAME=$(model)", "SERIN_MODEL=calls"}, 2, "calls", ""},
@@ -93,6 +106,8 @@ func TestScripts(t *testing.T) {
 		{"no program", "setup.sh", []string{"SERIN_PROGRAM=nowhere"}, 2, "SERIN_URL", ""},
 		{"wrong checksum", "setup.sh", []string{"SERIN_PROGRAM=nowhere", "SERIN_URL=file:///dev/null", "SERIN_SHA256=" + strings.Repeat("0", 64)}, 1, "not the checksum", ""},
 		{"approver without a token", "approver.sh", nil, 0, "is not known", ""},
+		{"approver, asked with a token that is no longer good", "approver.sh", []string{"SYSTEM_ACCESSTOKEN=t", "SYSTEM_COLLECTIONURI=https://x/", "SYSTEM_TEAMPROJECTID=p", "BUILD_BUILDID=1", "SYSTEM_STAGENAME=S", "ANSWER=<html>sign in"}, 0, "is not known", "timeline"},
+		{"revert, when signing in fails at first", "revert.sh", []string{"SERIN_AKS=aks", "SERIN_RESOURCE_GROUP=g", "SERIN_VERSION=1", "SERIN_SETTLE=0", "BLIP=1"}, 0, "this run began no rollout", "kubelogin convert-kubeconfig -l azurecli"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			code, said, calls := script(t, c.script, c.env...)
@@ -100,6 +115,20 @@ func TestScripts(t *testing.T) {
 				t.Errorf("%s: exit code %d, want %d; want %q in:\n%s\nand %q in the calls:\n%s", c.script, code, c.code, c.said, said, c.called, calls)
 			}
 		})
+	}
+}
+
+// TestTokenIsNoArgument: other processes can read a program's arguments.
+func TestTokenIsNoArgument(t *testing.T) {
+	_, said, calls := script(t, "image.sh", "SERIN_REGISTRY=contoso.azurecr.io", "SERIN_REPOSITORY=driver", "SERIN_VERSION=1", "SERIN_MODEL=m.txt")
+	if !strings.Contains(calls, "00000000-0000-0000-0000-000000000000:the-token") {
+		t.Fatalf("the token did not reach serin: %s\n%s", said, calls)
+	}
+	for _, call := range strings.Split(calls, "\n") {
+		name, arguments, _ := strings.Cut(call, " ")
+		if _, program := standIns[name]; program && (strings.Contains(arguments, "the-token") || strings.Contains(arguments, base64.StdEncoding.EncodeToString([]byte("00000000-")))) {
+			t.Errorf("an argument holds the token: %s", call)
+		}
 	}
 }
 
@@ -127,6 +156,7 @@ func TestPeopleGiveNoOrders(t *testing.T) {
 	}{
 		{"step.sh", []string{"SERIN_ROLLOUT=r-1", "SERIN_VERSION=1", "SERIN_STEP=10%"}, 3, "reverted at step 10%: why # #vso[task"},
 		{"start.sh", []string{"SERIN_VERSION=1", "SERIN_DOCUMENT=d"}, 6, "(version # #vso[task"},
+		{"scan.sh", []string{"SERIN_IMAGE=registry.example/m@sha256:1", "TRIVY=3", "FOUND=##vso[task.setvariable variable=evil]4"}, 1, "# #vso[task.setvariable variable=evil]4"},
 	} {
 		code, said, _ := script(t, c.script, c.env...)
 		if code != c.code || !strings.Contains(said, c.says) || strings.Contains(said, "##vso[task.setvariable variable=evil") {

@@ -26,6 +26,7 @@ type Stage struct {
 	DependsOn                              []string
 	Variables                              []Variable
 	Jobs                                   []*Job
+	Skippable                              bool // who queues a run may leave it out
 }
 
 // Job is a job, or a deployment job with an environment.
@@ -222,6 +223,7 @@ func stageOf(v any, before []string, lock string) (*Stage, error) {
 	if s.LockBehavior == "" {
 		s.LockBehavior = lock
 	}
+	s.Skippable = !strings.EqualFold(r.text("isSkippable"), "false")
 	var has bool
 	if s.DependsOn, has = r.names("dependsOn"); !has {
 		s.DependsOn = before
@@ -243,6 +245,9 @@ func jobOf(v any) (*Job, error) {
 		j.Name, j.Deployment, j.Environment = name, true, r.text("environment")
 	}
 	r.what = "job " + j.Name
+	if strings.Contains(j.Environment, ".") {
+		r.fail(fmt.Errorf("%s: environment %s: resources of an environment are not known to this interpreter", r.what, j.Environment))
+	}
 	j.DependsOn, _ = r.names("dependsOn")
 	j.Minutes, _ = number(r.text("timeoutInMinutes"))
 	steps := r.list("steps")
