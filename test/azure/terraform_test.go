@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
 )
 
 const folder = "../../deploy/azure/terraform"
@@ -200,4 +201,41 @@ func TestNoSecretInTheFiles(t *testing.T) {
 			return nil
 		})
 	}
+}
+
+// TestWhoOfGitHubGetsAToken: the steps' jobs by the environment, build and revert by the branch; nobody else.
+func TestWhoOfGitHubGetsAToken(t *testing.T) {
+	vars := func(repository cty.Value) cty.Value {
+		return cty.ObjectVal(map[string]cty.Value{"github_repository": repository, "github_branch": cty.StringVal("main"), "environment": cty.StringVal("abtestenv")})
+	}
+	subjects := func(b *hclsyntax.Block, repository cty.Value) (got []string) {
+		c := &hcl.EvalContext{Variables: map[string]cty.Value{"var": vars(repository)}}
+		over, problems := b.Body.Attributes["for_each"].Expr.Value(c)
+		if problems.HasErrors() {
+			t.Fatal(problems)
+		}
+		for _, who := range over.AsValueMap() {
+			c.Variables["each"] = cty.ObjectVal(map[string]cty.Value{"value": who})
+			subject, problems := b.Body.Attributes["subject"].Expr.Value(c)
+			if problems.HasErrors() {
+				t.Fatal(problems)
+			}
+			got = append(got, subject.AsString())
+		}
+		slices.Sort(got)
+		return got
+	}
+	for _, b := range read(t).blocks {
+		if b.Type != "resource" || b.Labels[0] != "azurerm_federated_identity_credential" || b.Labels[1] != "github" {
+			continue
+		}
+		if got, want := subjects(b, cty.StringVal("o/r")), []string{"repo:o/r:environment:abtestenv", "repo:o/r:ref:refs/heads/main"}; !slices.Equal(got, want) {
+			t.Errorf("subjects %q, want %q", got, want)
+		}
+		if got := subjects(b, cty.NullVal(cty.String)); len(got) > 0 {
+			t.Errorf("without a repository: %q", got)
+		}
+		return
+	}
+	t.Error("no credential for GitHub")
 }

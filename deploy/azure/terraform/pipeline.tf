@@ -12,14 +12,18 @@ resource "azurerm_user_assigned_identity" "pipeline" {
   tags                = var.tags
 }
 
-# Only jobs in the environment, which asks for sign-off, get a token.
+# Who gets a token: the jobs of the steps, in the environment, which asks for sign-off; and what runs without one on the
+# branch that ships: the build, and the revert, which waits for nobody.
 resource "azurerm_federated_identity_credential" "github" {
-  count                     = var.github_repository != null ? 1 : 0
-  name                      = "github"
+  for_each = var.github_repository == null ? {} : {
+    steps  = "environment:${var.environment}"
+    branch = "ref:refs/heads/${var.github_branch}"
+  }
+  name                      = "github-${each.key}"
   user_assigned_identity_id = azurerm_user_assigned_identity.pipeline[0].id
   audience                  = ["api://AzureADTokenExchange"]
   issuer                    = "https://token.actions.githubusercontent.com"
-  subject                   = "repo:${var.github_repository}:environment:${var.environment}"
+  subject                   = "repo:${var.github_repository}:${each.value}"
 }
 
 # What the pipeline does, and no more: push images, read models, talk to the cluster (Serin's own roles bound there say

@@ -106,9 +106,15 @@ variable "tags" {
 }
 
 variable "github_repository" {
-  description = "OWNER/NAME of a GitHub repository whose workflows may act as the pipeline in the environment; null: none."
+  description = "OWNER/NAME of a GitHub repository whose workflows may act as the pipeline, in the environment and on github_branch; null: none."
   type        = string
   default     = null
+}
+
+variable "github_branch" {
+  description = "Branch of github_repository that ships."
+  type        = string
+  default     = "main"
 }
 
 variable "admin_groups" {
