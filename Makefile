@@ -40,6 +40,9 @@ bench: ## 200 kills of `serin serve` under load (bench/kill); the other folders 
 e2e: ## tests on a real Kubernetes with Istio (root; the first build takes long). A cluster of yours: KUBECONFIG=… GATEWAY=http://… REGISTRY=host:port
 	@$(E2E_OWN) ./.ci/e2e
 
+azure-cli: ## the commands of az, kubelogin and trivy in scripts and pages, judged by the real programs (fetches 0.5 GB once, some minutes)
+	cd test/azure && SERIN_AZURE_CLI=1 $(GO) test -count=1 -v -run 'TestAzureCLI|TestKubelogin|TestTrivy' .
+
 cluster-up: ## a test cluster that stays, so that `make e2e` starts at once
 	cd test/cluster && $(GO) run ./cmd/cluster up
 
@@ -49,4 +52,4 @@ cluster-down: ## ends it
 clean: ## removes what was built
 	rm -rf bin dist coverage.out
 
-.PHONY: help build demo test lint vuln generate verify bench e2e cluster-up cluster-down clean
+.PHONY: help build demo test lint vuln generate verify bench e2e azure-cli cluster-up cluster-down clean
