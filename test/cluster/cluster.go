@@ -51,7 +51,7 @@ type Options struct {
 type Cluster struct {
 	KubeConfig string // path of the administrator's kubeconfig
 	Gateway    string // base URL of the ingress gateway; full only
-	Registry   string // host:port of the image registry, plain HTTP; full only
+	Registry   string // host:port of the image registry, plain HTTP; full only. This machine and the node know it by this name
 	HostIP     string // the address by which pods reach this machine; full only
 	Dir        string // what this run writes, log/ within it
 	Own        bool   // Stop will end it; false for one that somebody offered or keeps

@@ -48,7 +48,7 @@ func startNew(ctx context.Context, dir string, keep bool, held *os.File, log pro
 		return nil, errors.Join(err, held.Close())
 	}
 	c := &Cluster{
-		KubeConfig: r.config.KubeConfig(), Registry: r.config.Registry(), HostIP: node.HostAddress, Dir: r.config.Dir, Own: !keep, log: log,
+		KubeConfig: r.config.KubeConfig(), Registry: r.config.Loopback, HostIP: node.HostAddress, Dir: r.config.Dir, Own: !keep, log: log,
 		Gateway: fmt.Sprintf("http://%s:%d", node.Address, gatewayPort),
 		stop:    func() error { return errors.Join(r.end(), removeLeftovers(dir)) },
 	}
@@ -83,8 +83,13 @@ func prepare(ctx context.Context, dir string, keep bool, held *os.File, log prog
 	if err := os.RemoveAll(mine); err != nil {
 		return nil, nil, err
 	}
+	socket, address, err := loopback()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer socket.Close()
 	c := node.Config{
-		Dir: mine, Full: true, Owned: !keep, Address: node.Address, APIPort: 6443, EtcdPort: 2379, PeerPort: 2380,
+		Dir: mine, Full: true, Owned: !keep, Address: node.Address, Loopback: address, APIPort: 6443, EtcdPort: 2379, PeerPort: 2380,
 		Kube: folders["kube"], Etcd: folders["etcd"], Containerd: folders["containerd"], CNI: folders["cni"],
 	}
 	if err := os.MkdirAll(mine, 0o755); err != nil {
@@ -93,8 +98,19 @@ func prepare(ctx context.Context, dir string, keep bool, held *os.File, log prog
 	if err := errors.Join(writePKI(c), node.WriteFiles(c), makeCgroups()); err != nil {
 		return nil, nil, err
 	}
-	r, err := launch(c, filepath.Join(folders["harness"], "clusternode"), held, syscall.CLONE_NEWNS|syscall.CLONE_NEWPID|syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC)
+	r, err := launch(c, filepath.Join(folders["harness"], "clusternode"), held, syscall.CLONE_NEWNS|syscall.CLONE_NEWPID|syscall.CLONE_NEWNET|syscall.CLONE_NEWIPC, socket)
 	return r, folders, err
+}
+
+// loopback opens a socket on this machine's loopback address.
+func loopback() (socket *os.File, address string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", fmt.Errorf("opening a port for the image registry: %w", err)
+	}
+	defer l.Close() // the socket is a copy
+	socket, err = l.(*net.TCPListener).File()
+	return socket, l.Addr().String(), err
 }
 
 // bringUp takes a node that was just started to a mesh that takes requests.
@@ -109,7 +125,7 @@ func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string
 		case <-ctx.Done():
 		}
 	}()
-	if err := errors.Join(r.record(state{Keep: keep, Versions: versions(folders)}), link(ctx, r.cmd.Process.Pid), c.connect()); err != nil {
+	if err := errors.Join(r.record(state{Keep: keep, Registry: c.Registry, Versions: versions(folders)}), link(ctx, r.cmd.Process.Pid), c.connect()); err != nil {
 		return err
 	}
 	// The registry answers first, and pods need these images as soon as there is a node.
@@ -129,7 +145,7 @@ func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string
 	if err := c.installIstio(ctx, folders["istio-source"]); err != nil {
 		return fmt.Errorf("installing Istio: %w", err)
 	}
-	return r.record(state{Keep: keep, Ready: true, Gateway: c.Gateway, Versions: versions(folders)})
+	return r.record(state{Keep: keep, Ready: true, Gateway: c.Gateway, Registry: c.Registry, Versions: versions(folders)})
 }
 
 // checkNetwork refuses when the machine already uses the node's addresses.

@@ -87,6 +87,9 @@ func (s state) useless(ctx context.Context, dir string) string {
 	if want, err := wanted(dir); err != nil || len(s.Versions) > 0 && !slices.Equal(want, s.Versions) {
 		return "it runs other versions than this checkout's"
 	}
+	if s.Registry == "" {
+		return "it offers no image registry on this machine"
+	}
 	config := node.Config{Dir: fullDir(dir), Address: node.Address}
 	status, err := config.ReadStatus()
 	if err != nil {
@@ -167,7 +170,7 @@ func Running(o Options) (*Cluster, error) {
 	}
 	config := node.Config{Dir: fullDir(dir), Address: node.Address}
 	c := &Cluster{
-		KubeConfig: config.KubeConfig(), Registry: config.Registry(), HostIP: node.HostAddress, Dir: config.Dir, Gateway: s.Gateway,
+		KubeConfig: config.KubeConfig(), Registry: s.Registry, HostIP: node.HostAddress, Dir: config.Dir, Gateway: s.Gateway,
 		log: newProgress(o.Log), stop: func() error { return nil },
 	}
 	return c, c.connect()

@@ -18,13 +18,14 @@ func TestUselessKeptCluster(t *testing.T) {
 	if len(versions) < 6 {
 		t.Fatalf("versions %v, want those of etcd, Kubernetes, containerd, the network plugins, Istio and Envoy", versions)
 	}
-	good := state{Keep: true, Ready: true, Versions: versions}
+	good := state{Keep: true, Ready: true, Registry: "127.0.0.1:5000", Versions: versions}
 	for want, c := range map[string]struct {
 		s      state
 		status node.Status
 	}{
 		"never became ready":   {state{Keep: true}, node.Status{}},
 		"other versions":       {state{Keep: true, Ready: true, Versions: versions[1:]}, node.Status{}},
+		"no image registry":    {state{Keep: true, Ready: true, Versions: versions}, node.Status{}},
 		"kubelet: exit status": {good, node.Status{Ready: true, Exited: map[string]string{"kubelet": "exit status 1"}}},
 		"kubeconfig":           {good, node.Status{Ready: true}}, // it is not there
 	} {

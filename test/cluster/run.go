@@ -25,8 +25,9 @@ type run struct {
 	ended  chan struct{}
 }
 
-// launch starts the node process. It inherits the lock: as long as it lives, its folder is in use.
-func launch(c node.Config, program string, lock *os.File, clone uintptr) (*run, error) {
+// launch starts the node process. It inherits the lock: as long as it lives, its folder is in use. A full node inherits
+// the socket as well that its registry is to answer on.
+func launch(c node.Config, program string, lock *os.File, clone uintptr, sockets ...*os.File) (*run, error) {
 	if err := node.WriteJSON(c.Path(), c); err != nil {
 		return nil, err
 	}
@@ -39,7 +40,7 @@ func launch(c node.Config, program string, lock *os.File, clone uintptr) (*run, 
 	}
 	defer log.Close()
 	cmd := exec.Command(program, c.Path())
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{lock}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, append([]*os.File{lock}, sockets...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Cloneflags: clone}
 	r := &run{config: c, cmd: cmd, lock: lock, ended: make(chan struct{})}
 	if c.Owned {

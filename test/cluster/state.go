@@ -18,6 +18,8 @@ type state struct {
 	Keep    bool   // it waits for Down
 	Ready   bool
 	Gateway string
+	// Registry is the machine's name for the image registry.
+	Registry string
 	// Versions are the folders of the programs, whose names say what they were built from.
 	Versions []string `json:",omitempty"`
 }

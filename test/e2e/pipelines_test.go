@@ -114,8 +114,9 @@ func pipelineWorld(t *testing.T, account string, production bool) *scenario.Worl
 	out := &scenario.World{
 		Root: absolute, Serin: program, URL: mesh.Gateway + "/score", Host: w.name + ".example.com", Rate: 80, Kubeconfig: kubeconfig(t, account),
 		Document:  func(candidate string) string { return text(candidate, missing) },
-		Variables: map[string]string{"SERIN_AKS": "stand-in", "SERIN_ENDPOINT": w.name, "SERIN_NAMESPACE": namespace, "SERIN_TIMEOUT": "3m", "SERIN_SETTLE": "2"},
+		Variables: map[string]string{"SERIN_AKS": "stand-in", "SERIN_ENDPOINT": w.name, "SERIN_NAMESPACE": namespace, "SERIN_REGISTRY": mesh.Registry, "SERIN_REGISTRY_INSECURE": "true", "SERIN_TIMEOUT": "3m", "SERIN_SETTLE": "2"},
 		Where:     []string{"--namespace", namespace, "--endpoint", w.name}, Look: []string{"KUBECONFIG=" + mesh.KubeConfig},
+		Packs: onThisMachine(mesh.Registry), Pulls: true,
 		Image: func(candidate string) string {
 			return map[string]string{scenario.Good: mesh.scorer["v2"], scenario.Broken: missing, scenario.Failing: mesh.scorer["some-rows"]}[candidate]
 		},

@@ -80,6 +80,7 @@ func allGood(t *testing.T, m Maker) {
 			t.Errorf("approval %+v, want it in the name of %s, by the pipeline, on evidence", a, approver)
 		}
 	}
+	r.checkPacked(st.Stable.Image)
 	checkViews(t, r)
 	checkEnd(t, w, c, began, r.number)
 }
@@ -120,7 +121,10 @@ func brokenImage(t *testing.T, m Maker) {
 
 func failsAtTen(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Failing, at: map[string]func(){"Percent10": c.missingFromNextStep}}).start().wait()
+	r := newRun(t, w, options{
+		candidate: Failing, pack: true, variables: map[string]string{"SERIN_SCORER_FLAGS": "--fail-on-missing ps_reg_03"},
+		at: map[string]func(){"Percent10": c.missingFromNextStep},
+	}).start().wait()
 	r.check(want{stages: with(skipped("Percent50", "Promote"), "Percent10", azure.Failed), codes: map[string]int{"Percent10/step": 3}})
 	st := w.status(t)
 	if st.Rollout.Outcome != "Reverted" {
@@ -146,6 +150,7 @@ func debuggable(t *testing.T, w *World, r *run) {
 		t.Errorf("the failed version is not kept: %+v", st.Candidate)
 		return
 	}
+	r.checkPacked(st.Candidate.Image)
 	w.await(t, "the failed version answers to the header", func(status) bool {
 		s := w.ask(httpClient, sample, "blue")
 		return s.status == 200 && s.revision() == st.Candidate.Name
@@ -230,12 +235,14 @@ func failsAfterPromote(t *testing.T, m Maker) {
 // asked for what is left, and nothing is reverted.
 func firstVersion(t *testing.T, m Maker) {
 	w := m(t, false)
-	r := newRun(t, w, options{candidate: Good}).start().wait()
+	r := newRun(t, w, options{candidate: Good, pack: true}).start().wait()
 	r.check(want{stages: skipped("Percent1", "Percent10", "Percent50", "Promote")})
 	c, began := w.clients(t), time.Now()
-	if st := w.status(t); st.Rollout.Outcome != "Promoted" || st.Rollout.From != "" {
+	st := w.status(t)
+	if st.Rollout.Outcome != "Promoted" || st.Rollout.From != "" {
 		t.Errorf("rollout %+v, want the first version in production", st.Rollout)
 	}
+	r.checkPacked(st.Stable.Image)
 	checkEnd(t, w, c, began, r.number)
 }
 

@@ -44,7 +44,7 @@ type options struct {
 	locks      *azure.Locks
 	variables  map[string]string
 	program    string // a script that stands before serin, see sabotage
-	pack       bool   // the pipeline packs the image itself
+	pack       bool   // the pipeline packs the image itself, where the world lets it
 	file       string
 	parameters map[string]string
 }
@@ -60,9 +60,7 @@ func newRun(t *testing.T, w *World, o options) *run {
 	r := &run{t: t, w: w, number: "20261125." + id}
 	r.folder, r.calls = w.programs(t)
 	adapt(p, w.Variables, o.variables)
-	if !(o.pack && w.Packs) && o.parameters == nil {
-		adapt(p, map[string]string{"SERIN_IMAGE": w.Image(o.candidate)})
-	}
+	w.giveImage(t, p, o)
 	r.Run = &azure.Run{
 		Pipeline: p, RejectedAs: o.rejectedAs, Locks: o.locks, Repository: w.repository(t, o.candidate),
 		Connections: map[string]string{"serin-azure": "", "serin-abtesting": w.Kubeconfig},
@@ -91,6 +89,18 @@ func newRun(t *testing.T, w *World, o options) *run {
 	return r
 }
 
+// giveImage names an image that is there already, unless the pipeline packs one or has it by its parameters.
+func (w *World) giveImage(t *testing.T, p *azure.Pipeline, o options) {
+	t.Helper()
+	if o.parameters != nil || o.pack && w.Packs {
+		return
+	}
+	if o.pack {
+		t.Logf("left out: this pipeline packs nothing, for serin image needs TLS for registry %q", w.Variables["SERIN_REGISTRY"])
+	}
+	adapt(p, map[string]string{"SERIN_IMAGE": w.Image(o.candidate)})
+}
+
 // adapt changes variables as a team does in its copy; each must be there.
 func adapt(p *azure.Pipeline, changes ...map[string]string) {
 	for _, c := range changes {
@@ -102,6 +112,32 @@ func adapt(p *azure.Pipeline, changes ...map[string]string) {
 			}
 			p.Variables[i].Value = value
 		}
+	}
+}
+
+// checkPacked: the pipeline packed and pushed an image, and where that can be pulled it is the one that runs. The image says
+// which run made it, so no other has its digest.
+func (r *run) checkPacked(runs string) {
+	r.t.Helper()
+	if !r.w.Packs {
+		return // newRun has said so
+	}
+	variable := func(name string) string {
+		i := slices.IndexFunc(r.Pipeline.Variables, func(v azure.Variable) bool { return v.Name == name })
+		return r.Pipeline.Variables[i].Value
+	}
+	registry, repository := variable("SERIN_REGISTRY"), variable("SERIN_REPOSITORY")
+	res, err := http.Head("http://" + registry + "/v2/" + repository + "/manifests/" + r.number)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	digest := res.Header.Get("Docker-Content-Digest")
+	if res.StatusCode != http.StatusOK || digest == "" {
+		r.t.Fatalf("the pipeline has pushed no %s:%s: %s", repository, r.number, res.Status)
+	}
+	if packed := registry + "/" + repository + "@" + digest; r.w.Pulls && runs != packed {
+		r.t.Errorf("what runs is %q, the pipeline packed %q", runs, packed)
 	}
 }
 

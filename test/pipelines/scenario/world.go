@@ -31,13 +31,14 @@ type World struct {
 	URL, Host  string                        // of the scoring endpoint
 	Kubeconfig string                        // that the service connections give
 	Rate       int                           // requests per second of the clients
-	Packs      bool                          // the pipeline can pack images: the registry is on this machine
+	Packs      bool                          // the pipeline can pack images: SERIN_REGISTRY is on this machine
+	Pulls      bool                          // and what was packed is what runs
 	Image      func(candidate string) string // a scoring image that is there already
 }
 
 // status is what a test wants to know of `serin status -o json`.
 type status struct {
-	Stable, Candidate, Previous *struct{ Name, Version string }
+	Stable, Candidate, Previous *struct{ Name, Version, Image string }
 	Weights                     struct{ PlannedBP, InForceBP, ShadowBP int }
 	Rollout                     *struct {
 		ID, From, To, Outcome, StepName string

@@ -35,6 +35,7 @@ type Config struct {
 	Full       bool   // kubelet, containerd and the rest too, in namespaces of its own
 	Owned      bool   // end when standard input ends, so that nothing outlives the test that started it
 	Address    string // where the API server listens
+	Loopback   string // host:port of the machine's loopback address that the registry answers at too; see launch
 	APIPort    int
 	EtcdPort   int
 	PeerPort   int
@@ -54,7 +55,7 @@ type Status struct {
 // KubeConfig is the path of the administrator's kubeconfig.
 func (c Config) KubeConfig() string { return filepath.Join(c.Dir, "kubeconfig") }
 
-// Registry is where the node's image registry listens.
+// Registry is where the node's image registry listens for the node.
 func (c Config) Registry() string { return fmt.Sprintf("%s:%d", c.Address, RegistryPort) }
 
 // PauseImage is what holds a pod's namespaces open.

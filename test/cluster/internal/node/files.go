@@ -18,14 +18,15 @@ func WriteFiles(c Config) error {
 		return err
 	}
 	names := map[string]string{
-		"config.toml": "containerd/config.toml", "hosts.toml": "containerd/certs.d/" + c.Registry() + "/hosts.toml",
-		"bridge.conflist": "cni/10-bridge.conflist", "kubelet.yaml": "kubelet/config.yaml", "proxy.yaml": "kubelet/proxy.yaml",
+		"containerd/config.toml": "config.toml", "containerd/certs.d/" + c.Registry() + "/hosts.toml": "hosts.toml",
+		"containerd/certs.d/" + c.Loopback + "/hosts.toml": "hosts.toml", // the machine's name for the registry: the node's own loopback is another
+		"cni/10-bridge.conflist":                           "bridge.conflist", "kubelet/config.yaml": "kubelet.yaml", "kubelet/proxy.yaml": "proxy.yaml",
 	}
 	values := map[string]string{
 		"Dir": c.Dir, "CNI": c.CNI, "Address": Address, "Pods": PodNetwork, "Node": Name, "Registry": c.Registry(),
 		"Pause": c.PauseImage(), "KubeConfig": c.KubeConfig(), "Cgroup": CgroupRoot,
 	}
-	for name, path := range names {
+	for path, name := range names {
 		var text strings.Builder
 		if err := all.ExecuteTemplate(&text, name, values); err != nil {
 			return err
