@@ -6,7 +6,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 patience=${SERIN_REVERT_PATIENCE:-300} # seconds, for an API that is away
-settle=${SERIN_SETTLE:-10}             # seconds, for a rollout that was asked for just before the run was cancelled
+settle=${SERIN_SETTLE:-10}             # seconds, for a rollout that was asked for just before the run was cancelled, and for a request that shows the routes
 deadline=$((SECONDS + patience))
 
 # insist calls a command until it answers: a revert does not give up because of a blip. The exit codes that say something
@@ -61,12 +61,19 @@ roll_back() {
 	conclude "The last stage failed after the promotion: the version before serves again."
 }
 
-# conclude waits until the routes are as they should be.
+# conclude waits until the routes are as they should be. Which ones are in force is seen by the requests that take them: where
+# none comes, those that were asked for count.
 conclude() {
+	local quiet=$SECONDS # since when no request came
 	while true; do
 		insist status || die $? "the weights in force are not known"
 		if [[ $(jq -r '.weights.plannedBP + .weights.inForceBP + .weights.shadowBP' "$work/status.json") == 0 ]]; then break; fi
 		if [[ $(jq -r '.rollout.id' "$work/status.json") != "$rollout" ]]; then break; fi # another's
+		jq -e '.weights.plannedBP + .weights.shadowBP == 0 and .traffic.requestsPerSecond == 0' "$work/status.json" >/dev/null || quiet=$SECONDS
+		if ((SECONDS - quiet >= settle)); then
+			say "no request has come for $settle s that would show the routes in force"
+			break
+		fi
 		((SECONDS < deadline)) || die 1 "the routes still give the candidate requests: serin status says why"
 		sleep 1
 	done

@@ -26,6 +26,7 @@ if [[ $1 == image ]]; then
 	if [[ -n ${DOCKER_CONFIG:-} ]]; then stat -c %a "$DOCKER_CONFIG/config.json" >>"$CALLS"; PATH=${PATH#*:} jq -r '.auths | to_entries[] | .key + " " + (.value.auth | @base64d)' "$DOCKER_CONFIG/config.json" >>"$CALLS"; echo "$DOCKER_CONFIG" >"$CALLS.config"; fi
 	echo contoso.azurecr.io/driver@sha256:$(printf '0%.0s' {1..64})
 fi
+if [[ $1 == status && -n ${STATUS:-} ]]; then printf '%s' "$STATUS"; exit; fi
 if [[ $1 == wait ]]; then printf '%s' '{"result": "Reverted", "message": "why ##vso[task.setvariable variable=evil]1\r\n##vso[task.setvariable variable=evil]2"}'; exit 3; fi
 if [[ $1 == status ]]; then printf '%s' '{"rollout": {"id": "r-1", "to": "##vso[task.setvariable variable=evil]3", "stepName": "10%"}}'; fi`,
 	"kubelogin": "",
@@ -128,6 +129,26 @@ func TestTokenIsNoArgument(t *testing.T) {
 		name, arguments, _ := strings.Cut(call, " ")
 		if _, program := standIns[name]; program && (strings.Contains(arguments, "the-token") || strings.Contains(arguments, base64.StdEncoding.EncodeToString([]byte("00000000-")))) {
 			t.Errorf("an argument holds the token: %s", call)
+		}
+	}
+}
+
+// TestRevertWithoutRequests: which routes are in force is seen by requests. Where none comes, a revert does not wait for it;
+// where some come by the candidate's routes, it waits, and says that it was in vain.
+func TestRevertWithoutRequests(t *testing.T) {
+	for _, c := range []struct {
+		planned, perSecond string
+		code               int
+		says               string
+	}{
+		{"0", "0", 0, "no request has come for 1 s"},
+		{"0", "12.5", 1, "the routes still give the candidate requests"},
+		{"100", "0", 1, "the routes still give the candidate requests"},
+	} {
+		status := `{"rollout": {"id": "r-1", "to": "7", "outcome": "Aborted"}, "weights": {"plannedBP": ` + c.planned + `, "inForceBP": 100, "shadowBP": 0}, "traffic": {"requestsPerSecond": ` + c.perSecond + `}}`
+		code, said, _ := script(t, "revert.sh", "SERIN_VERSION=7", "SERIN_ROLLOUT=r-1", "SERIN_SETTLE=1", "SERIN_REVERT_PATIENCE=3", "STATUS="+status)
+		if code != c.code || !strings.Contains(said, c.says) {
+			t.Errorf("planned %s, %s requests a second: exit code %d, want %d, and %q in:\n%s", c.planned, c.perSecond, code, c.code, c.says, said)
 		}
 	}
 }
