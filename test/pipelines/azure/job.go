@@ -28,8 +28,11 @@ type agent struct {
 // job evaluates a job's condition and runs its steps.
 func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
 	record := &jobRecord{result: Skipped, outputs: map[string]string{}}
-	in, status := r.jobScope(s, j)
-	run, err := r.condition(j.Condition, scope{in, status})
+	in, status, err := r.jobScope(s, j)
+	run := false
+	if err == nil {
+		run, err = r.condition(j.Condition, scope{in, status})
+	}
 	if err != nil {
 		record.result = r.broken(s.Name, err)
 		return record
@@ -71,7 +74,7 @@ func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
 }
 
 // jobScope is what a job's condition and its variables may name.
-func (r *Run) jobScope(s *Stage, j *Job) (map[string]any, map[string]function) {
+func (r *Run) jobScope(s *Stage, j *Job) (map[string]any, map[string]function, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	view := func(x *jobRecord) map[string]any {
@@ -94,7 +97,8 @@ func (r *Run) jobScope(s *Stage, j *Job) (map[string]any, map[string]function) {
 		}
 		stages[d] = jobs
 	}
-	return map[string]any{"variables": r.variables(s.Variables, j.Variables), "dependencies": direct, "stageDependencies": stages}, r.statusOf(before)
+	names := map[string]any{"dependencies": direct, "stageDependencies": stages}
+	return names, r.statusOf(before), r.known(names, j.Variables, s.Variables)
 }
 
 func (r *Run) jobsBefore(s *Stage, j *Job, into map[string]Result) {
@@ -108,11 +112,15 @@ func (r *Run) jobsBefore(s *Stage, j *Job, into map[string]Result) {
 	}
 }
 
-// resolve evaluates runtime expressions, which are the whole of a value.
+// runtime tells a runtime expression, which is the whole of a value.
+func runtime(value string) bool { return strings.HasPrefix(strings.TrimSpace(value), "$[") }
+
+// resolve evaluates runtime expressions.
 func (r *Run) resolve(in values, names map[string]any) (values, error) {
 	out := values{}
 	for k, v := range in {
-		if inner, ok := strings.CutPrefix(strings.TrimSpace(v), "$["); ok {
+		if runtime(v) {
+			inner := strings.TrimPrefix(strings.TrimSpace(v), "$[")
 			x, err := evaluate(strings.TrimSuffix(inner, "]"), scope{names: names})
 			if err != nil {
 				return nil, fmt.Errorf("variable %s: %w", k, err)

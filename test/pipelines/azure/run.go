@@ -120,7 +120,11 @@ func (r *Run) broken(stage string, err error) Result {
 
 // stage runs a stage: condition, then the gates, then the lock, then its jobs.
 func (r *Run) stage(ctx context.Context, s *Stage) Result {
-	run, err := r.condition(s.Condition, r.stageScope(s))
+	in, err := r.stageScope(s)
+	if err != nil {
+		return r.broken(s.Name, err)
+	}
+	run, err := r.condition(s.Condition, in)
 	switch {
 	case err != nil:
 		return r.broken(s.Name, err)
@@ -224,7 +228,7 @@ func (r *Run) condition(c string, s scope) (bool, error) {
 }
 
 // stageScope is what a stage's condition may name.
-func (r *Run) stageScope(s *Stage) scope {
+func (r *Run) stageScope(s *Stage) (scope, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	direct := map[string]any{}
@@ -239,7 +243,22 @@ func (r *Run) stageScope(s *Stage) scope {
 	}
 	before := map[string]Result{}
 	r.ancestors(s, before)
-	return scope{map[string]any{"variables": r.variables(s.Variables), "dependencies": direct}, r.statusOf(before)}
+	names := map[string]any{"dependencies": direct}
+	return scope{names, r.statusOf(before)}, r.known(names, s.Variables)
+}
+
+// known adds the variables that a condition may name: those from around it with their values. Its own runtime expressions
+// are evaluated when it runs, which the condition has not decided yet.
+func (r *Run) known(names map[string]any, own []Variable, around ...[]Variable) error {
+	names["variables"] = r.variables(around...)
+	values, err := r.resolve(r.variables(around...), names)
+	for _, v := range own {
+		if !runtime(v.Value) {
+			values.set(v.Name, v.Value)
+		}
+	}
+	names["variables"] = values
+	return err
 }
 
 // ancestors collects the results of all that a stage depends on, recursively.

@@ -79,6 +79,10 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 	c.Dir, c.Env, c.SysProcAttr = a.run.Repository, a.environment(env), &syscall.SysProcAttr{Setpgid: true}
 	r, w := io.Pipe()
 	c.Stdout, c.Stderr, c.WaitDelay = w, w, 5*time.Second
+	stop := a.ctx.Done()
+	if a.ctx.Err() != nil { // what runs after the cancellation has its own time
+		stop = nil
+	}
 	if err := c.Start(); err != nil {
 		a.run.broken(a.stage.Name, err)
 		return 1
@@ -86,7 +90,7 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 	read := make(chan struct{})
 	go func() { defer close(read); a.follow(step, r) }()
 	ended := make(chan struct{})
-	go a.end(c.Process.Pid, ended)
+	go end(c.Process.Pid, stop, ended)
 	err := c.Wait()
 	close(ended)
 	_ = w.Close()
@@ -103,11 +107,7 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 }
 
 // end asks a cancelled script to end, then insists.
-func (a *agent) end(group int, ended <-chan struct{}) {
-	stop := a.ctx.Done()
-	if a.ctx.Err() != nil { // what runs after the cancellation has its own time
-		stop = nil
-	}
+func end(group int, stop, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return

@@ -67,27 +67,41 @@ func TestTemplateFiles(t *testing.T) {
 	}
 }
 
+// TestInsertion is the page's example of ${{ insert }}.
+func TestInsertion(t *testing.T) {
+	file := files(t, "p.yml", "jobs:\n- template: jobs.yml\n  parameters: {additionalVariables: {TEST_SUITE: 'L0,L1'}}\n",
+		"jobs.yml", "parameters:\n- {name: additionalVariables, type: object, default: {}}\njobs:\n- job: build\n  variables:\n    configuration: debug\n    ${{ insert }}: ${{ parameters.additionalVariables }}\n  steps:\n  - script: x\n")
+	p, err := Load(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Variable{{"configuration", "debug"}, {"TEST_SUITE", "L0,L1"}}, p.Stages[0].Jobs[0].Variables); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestWhatIsRefused: nothing that this interpreter does not know is passed over.
 func TestWhatIsRefused(t *testing.T) {
 	job := "jobs:\n- job: A\n  steps:\n"
 	for text, says := range map[string]string{
-		job + "  - script: x\n    retries: 3\n":                                                        `property "retries"`,
-		job + "  - powershell: x\n":                                                                    "not known",
-		job + "  - template: none.yml\n":                                                               "none.yml",
-		job + "  - script: ${{ parameters.x }}\n":                                                      "key not found",
-		job + "  - script: ${{ if }}\n":                                                                "expression",
-		job + "  - ${{ else }}:\n    - script: x\n":                                                    "without an if",
-		job + "  - script: a ${{ x\n":                                                                  "does not end",
-		"parameters:\n- {name: x, type: string}\n" + job + "  - script: x\n":                           "must be given",
-		"parameters:\n- {name: x, type: number, default: y}\n" + job + "  - script: x\n":               "no number",
-		"parameters:\n- {name: x, type: string, values: [a], default: b}\n" + job + "  - script: x\n":  "not one of",
-		"jobs:\n- job: A\n  strategy: {matrix: {}}\n  steps:\n  - script: x\n":                         "strategy",
-		"jobs:\n- deployment: A\n  environment: e\n  strategy: {canary: {}}\n":                         `property "canary"`,
-		"stages:\n- stage: A\n  dependsOn: B\n  jobs:\n  - job: J\n    steps: [{script: x}]\n":         "not before it",
-		"stages:\n- stage: A\n  jobs:\n  - job: J\n    steps: [{script: x}]\n- stage: A\n  jobs: []\n": "twice",
-		"jobs:\n- job: A\n  steps: []\n":                                                               "no steps",
-		"jobs:\n- job: A\n  steps:\n  - script: x\n    script: y\n":                                    "twice",
-		"jobs:\n- job: A\n  steps:\n  - &a\n    script: x\n  - *a\n":                                   "anchors",
+		job + "  - script: x\n    retries: 3\n":                                                                       `property "retries"`,
+		job + "  - powershell: x\n":                                                                                   "not known",
+		job + "  - template: none.yml\n":                                                                              "none.yml",
+		job + "  - script: ${{ parameters.x }}\n":                                                                     "key not found",
+		job + "  - script: ${{ if }}\n":                                                                               "expression",
+		job + "  - ${{ else }}:\n    - script: x\n":                                                                   "without an if",
+		job + "  - script: a ${{ x\n":                                                                                 "does not end",
+		"parameters:\n- {name: x, type: string}\n" + job + "  - script: x\n":                                          "must be given",
+		"parameters:\n- {name: x, type: number, default: y}\n" + job + "  - script: x\n":                              "no number",
+		"parameters:\n- {name: x, type: string, values: [a], default: b}\n" + job + "  - script: x\n":                 "not one of",
+		"jobs:\n- job: A\n  strategy: {matrix: {}}\n  steps:\n  - script: x\n":                                        "strategy",
+		"jobs:\n- deployment: A\n  environment: e.cluster\n  strategy: {runOnce: {deploy: {steps: [{script: x}]}}}\n": "resources of an environment",
+		"jobs:\n- deployment: A\n  environment: e\n  strategy: {canary: {}}\n":                                        `property "canary"`,
+		"stages:\n- stage: A\n  dependsOn: B\n  jobs:\n  - job: J\n    steps: [{script: x}]\n":                        "not before it",
+		"stages:\n- stage: A\n  jobs:\n  - job: J\n    steps: [{script: x}]\n- stage: A\n  jobs: []\n":                "twice",
+		"jobs:\n- job: A\n  steps: []\n":                                                                              "no steps",
+		"jobs:\n- job: A\n  steps:\n  - script: x\n    script: y\n":                                                   "twice",
+		"jobs:\n- job: A\n  steps:\n  - &a\n    script: x\n  - *a\n":                                                  "anchors",
 	} {
 		if _, err := Load(files(t, "p.yml", text), nil); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v; want an error with %q of\n%s", err, says, text)
