@@ -17,11 +17,30 @@ scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/scripts
 export SERIN_OUTPUT=${SERIN_OUTPUT:-$PWD/serin-$SERIN_VERSION.env}
 touch "$SERIN_OUTPUT"
 
+# attend runs a script in a group of its own, and ends with it. A signal to this program ends the whole group at once: bash would
+# let the script come to its end first, which may be hours later.
+child=""
+attend() {
+	set -m
+	"$@" &
+	child=$!
+	set +m
+	local code=0
+	wait "$child" || code=$?
+	child=""
+	return "$code"
+}
+stop() {
+	if [[ -n $child ]]; then kill -TERM -- "-$child" || true; fi
+	exit 130
+}
+trap stop INT TERM HUP
+
 # told prints the last value that an earlier call has handed on.
 told() { sed -n "s/^$1=//p" "$SERIN_OUTPUT" | tail -1; }
 
 image() {
-	"$scripts/image.sh"
+	attend "$scripts/image.sh"
 	SERIN_IMAGE=$(told image)
 	export SERIN_IMAGE
 }
@@ -32,11 +51,11 @@ step() {
 	SERIN_ROLLOUT=$(told rollout) SERIN_EVIDENCE=$(told evidence)
 	if [[ -z $SERIN_ROLLOUT ]]; then
 		if [[ -z ${SERIN_IMAGE:-} ]]; then SERIN_IMAGE=$(told image); fi
-		SERIN_IMAGE=$SERIN_IMAGE "$scripts/start.sh"
+		SERIN_IMAGE=$SERIN_IMAGE attend "$scripts/start.sh"
 		SERIN_ROLLOUT=$(told rollout)
 	fi
 	export SERIN_ROLLOUT SERIN_EVIDENCE
-	"$scripts/step.sh"
+	attend "$scripts/step.sh"
 }
 
 revert() {
@@ -63,13 +82,13 @@ gate() {
 leave() {
 	local code=$?
 	trap - EXIT
+	trap '' INT TERM HUP # asked twice: the way back is short, and is gone to its end
 	revert || code=$?
 	exit "$code"
 }
 
 all() {
 	trap leave EXIT
-	trap 'exit 130' INT TERM HUP
 	if [[ -z ${SERIN_IMAGE:-} && -n ${SERIN_REGISTRY:-} ]]; then image; fi
 	local steps name
 	IFS=, read -ra steps <<<"${SERIN_GATES:?the steps of the plan, by commas}"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -204,6 +205,31 @@ func TestPlainScript(t *testing.T) {
 	if code, out := w.run(env, "./rollout.sh"); code != 2 || !strings.Contains(out, "rollout.sh all") {
 		t.Errorf("no verb: exit code %d:\n%s", code, out)
 	}
+}
+
+// TestPlainScriptIsEnded: a signal to the script alone, while a step waits for its evidence, ends all that it started and
+// sends the traffic back; the end of what it waits for is not waited for.
+func TestPlainScriptIsEnded(t *testing.T) {
+	w := newTeam(t)
+	held := filepath.Join(w.folder, "held")
+	slow := w.write("bin/slow", "#!/bin/sh\ncase \"$* \" in \"wait \"*\"--step 50% \"*) : >"+held+"; exec sleep 600 ;; esac\nexec "+w.program+" \"$@\"\n")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, "./rollout.sh", "all")
+	var said bytes.Buffer
+	c.Stdout, c.Stderr, c.WaitDelay = &said, &said, time.Minute
+	c.Env = append(slices.Clone(w.env), "SERIN_VERSION=8.1", "SERIN_OUTPUT="+w.folder+"/8.1", "SERIN_GATE=true", "SERIN_PROGRAM="+slow)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.until("step that waits", func(engine.Status) bool { _, err := os.Stat(held); return err == nil })
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); c.ProcessState.ExitCode() != 130 || errors.Is(err, exec.ErrWaitDelay) {
+		t.Errorf("%v (what it started is still there if it is WaitDelay); want exit code 130:\n%s", err, said.String())
+	}
+	w.ended("Aborted", "8.1")
 }
 
 // TestGitHubWorkflows carries the workflows out, as GitHub would, with their own

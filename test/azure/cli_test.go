@@ -195,6 +195,25 @@ func TestKubeloginSignsInAsAzDid(t *testing.T) {
 	}
 }
 
+// TestKubeloginIsPinned: the pipelines install the version that is tested here. GitHub's action needs one: without it looks
+// for the latest, and fails without a token.
+func TestKubeloginIsPinned(t *testing.T) {
+	for file, text := range map[string][2]string{
+		"github/serin-step.yml":              {"azure/use-kubelogin@", "kubelogin-version: " + kubeloginVersion},
+		"github/serin-revert.yml":            {"azure/use-kubelogin@", "kubelogin-version: " + kubeloginVersion},
+		"azure-devops/templates/prepare.yml": {"KubeloginInstaller@", "kubeloginVersion: " + strings.TrimPrefix(kubeloginVersion, "v") + "}"},
+	} {
+		page, err := os.ReadFile(filepath.Join(root, "pipelines", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		installed, pinned := strings.Count(string(page), text[0]), strings.Count(string(page), text[1])
+		if installed != 1 || pinned != 1 {
+			t.Errorf("%s: %q %d times, %q %d times, want one each", file, text[0], installed, text[1], pinned)
+		}
+	}
+}
+
 // TestTrivyKnowsTheFlags asks the manual that comes with trivy's source: its pages are made from the program's own flags.
 func TestTrivyKnowsTheFlags(t *testing.T) {
 	needReal(t)

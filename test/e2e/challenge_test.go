@@ -57,6 +57,7 @@ var onAKS = []struct {
 	{command: `helm install prometheus prometheus-community/prometheus --namespace monitoring --create-namespace`, cannot: download},
 	{command: `helm repo add kiali https://kiali.org/helm-charts`, cannot: download},
 	{command: `helm install kiali kiali/kiali-server --namespace monitoring --set auth.strategy=token --set external_services.prometheus.url=http://prometheus-server.monitoring --set external_services.istio.root_namespace=aks-istio-system`, cannot: download},
+	{command: `kubectl create token kiali --namespace monitoring`, cannot: "reaches what could not be installed"},
 	{command: `kubectl port-forward --namespace monitoring service/kiali 20001`, cannot: "reaches what could not be installed"},
 }
 
