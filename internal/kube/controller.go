@@ -10,14 +10,18 @@ import (
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	admission "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kuberecord "k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/serin-dev/serin/api/v1alpha1"
@@ -72,7 +76,9 @@ func (c *Controller) Setup(life context.Context, mgr ctrl.Manager) error {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
 	})
 	err = ctrl.NewControllerManagedBy(mgr).Named("scoringendpoint").For(&v1alpha1.ScoringEndpoint{}).
-		Watches(&appsv1.Deployment{}, toEndpoint).Watches(&corev1.Pod{}, toEndpoint).Watches(&istio.VirtualService{}, handler.EnqueueRequestsFromMapFunc(endpointsOf)).Watches(&istio.Gateway{}, toEndpoint).
+		Watches(&appsv1.Deployment{}, toEndpoint).Watches(&corev1.Pod{}, toEndpoint).Watches(&corev1.Service{}, toEndpoint).Watches(&istio.Gateway{}, toEndpoint).
+		Watches(&istio.VirtualService{}, handler.EnqueueRequestsFromMapFunc(endpointsOf)).
+		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, toEndpoint, builder.WithPredicates(taken)). // it is Kubernetes' own that writes them all the time
 		Complete(reconcile.Func(c.reconcileEndpoint))
 	if err != nil {
 		return fmt.Errorf("setting up the endpoint controller: %w", err)
@@ -83,6 +89,9 @@ func (c *Controller) Setup(life context.Context, mgr ctrl.Manager) error {
 	}
 	return nil
 }
+
+// taken passes on only that an object is gone.
+var taken = predicate.Funcs{CreateFunc: func(event.CreateEvent) bool { return false }, UpdateFunc: func(event.UpdateEvent) bool { return false }}
 
 func (c *Controller) get(k Key) *endpoint {
 	c.mu.Lock()

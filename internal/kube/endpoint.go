@@ -96,6 +96,7 @@ func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r sp
 	}
 	x := &endpoint{key: k, source: source, platform: newPlatform(k, c.cfg, c.api, c.direct, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
 	x.platform.set(ownerOf(e), r)
+	x.platform.tell = c.eventsOf(e)
 	eng, found, err := engine.Open(ctx, engine.Config{
 		Endpoint: e.Name, Platform: x.platform, Source: source, Recorder: x.record, Logger: c.cfg.Logger.With("endpoint", k.String()),
 		Clock: c.cfg.Clock, Lag: reaction, EvidenceEvery: evidenceEvery,

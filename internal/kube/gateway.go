@@ -94,8 +94,10 @@ func (p *platform) keepGateway(ctx context.Context) error {
 	if err != nil || stands {
 		return err
 	}
-	p.cfg.Logger.Warn("the Gateway is not as it should be: it is written again", "endpoint", p.key.String(), "missing", have == nil)
-	return p.writeGateway(ctx, have)
+	if have == nil { // if somebody took it away, remember tells
+		return p.writeGateway(ctx, nil)
+	}
+	return p.putBack(ctx, "Gateway", MakeGateway(p.routes(), p.cfg.GatewaySelector), by(have.ManagedFields, "f:spec"))
 }
 
 // removeGateway removes the endpoint's own Gateway once the document names another
@@ -108,6 +110,7 @@ func (p *platform) removeGateway(ctx context.Context) error {
 	if err != nil || g == nil {
 		return err
 	}
+	p.forgetMade("Gateway", g.Name)
 	if err := client.IgnoreNotFound(p.api.Delete(ctx, g)); err != nil {
 		return fmt.Errorf("removing Gateway %q, which the document no longer uses: %w", g.Name, err)
 	}

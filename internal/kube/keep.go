@@ -25,7 +25,7 @@ func (p *platform) deployment(ctx context.Context, in RevisionInput) (client.Obj
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading deployment %q: %w", made.Name, err)
 	}
-	kept, err := asApplied(live, made.Spec.Replicas)
+	kept, err := asApplied(live, made)
 	if autoscaled(in.Scaling) {
 		return kept, wanted(live), err
 	}
@@ -34,7 +34,7 @@ func (p *platform) deployment(ctx context.Context, in RevisionInput) (client.Obj
 
 // asApplied is all that Serin applied of a Deployment, but for its replicas: what an
 // owner leaves out is taken away.
-func asApplied(live *appsv1.Deployment, replicas *int32) (*unstructured.Unstructured, error) {
+func asApplied(live, made *appsv1.Deployment) (*unstructured.Unstructured, error) {
 	kept, err := appsapply.ExtractDeployment(live, FieldManager)
 	if err != nil {
 		return nil, fmt.Errorf("reading what is Serin's of deployment %q: %w", live.Name, err)
@@ -42,7 +42,8 @@ func asApplied(live *appsv1.Deployment, replicas *int32) (*unstructured.Unstruct
 	if kept.Spec == nil {
 		kept.WithSpec(appsapply.DeploymentSpec())
 	}
-	kept.Spec.Replicas = replicas
+	kept.Spec.Replicas = made.Spec.Replicas
+	kept.WithLabels(made.Labels).WithAnnotations(made.Annotations) // somebody may have taken them
 	raw, err := runtime.DefaultUnstructuredConverter.ToUnstructured(kept)
 	if err != nil {
 		return nil, fmt.Errorf("reading what is Serin's of deployment %q: %w", live.Name, err)

@@ -75,10 +75,14 @@ type platform struct {
 	unwritten  bool
 	refused    refusal
 	notAdopted refusal
+	mine       map[string]identity // as last written, by kind and name
+	scaled     map[string]int32    // replicas that were told of, by Deployment
+	// tell says what somebody else did, as an Event of the endpoint; nil: in the log alone.
+	tell func(reason, message string)
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, direct client.Reader, mesh Mesh) *platform {
-	return &platform{key: k, cfg: cfg, api: api, direct: direct, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}}
+	return &platform{key: k, cfg: cfg, api: api, direct: direct, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}, mine: map[string]identity{}, scaled: map[string]int32{}}
 }
 
 // set takes a new document: traffic and scaling change at the next apply.
@@ -267,10 +271,14 @@ func (p *platform) start(ctx context.Context, r rollout.Revision) error {
 			objects = append(objects, MakeAutoscaler(in, cpuPercent(in.Scaling), 0))
 		}
 	}
+	lost := p.lost(d, r)
 	for _, o := range objects {
 		if err := p.write(ctx, o); err != nil {
 			return fmt.Errorf("starting revision %q: %w", r.Name, err)
 		}
+	}
+	if lost {
+		p.warn(reasonPutBack, "Deployment %q, which is production, was gone when this controller began to lead: it is made again", r.Name)
 	}
 	if err := p.writeService(ctx, in); err != nil {
 		return fmt.Errorf("starting revision %q: %w", r.Name, err)

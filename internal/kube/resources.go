@@ -176,7 +176,7 @@ func MakeService(in RevisionInput) *corev1.Service {
 	return &corev1.Service{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: in.meta(in.Revision.Name),
 		Spec: corev1.ServiceSpec{
-			Selector: selectorLabels(in.Key.Name, in.Revision), PublishNotReadyAddresses: in.Candidate,
+			Type: corev1.ServiceTypeClusterIP, Selector: selectorLabels(in.Key.Name, in.Revision), PublishNotReadyAddresses: in.Candidate,
 			Ports: []corev1.ServicePort{{Name: portName, Port: servicePort, TargetPort: intstr.FromString(portName), Protocol: corev1.ProtocolTCP}},
 		},
 	}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -136,7 +137,7 @@ func newManager(rc *rest.Config, o Options) (ctrl.Manager, error) {
 		// Names are unique; the check is of the process, and tests run several managers in one.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 		// The caches hold what is Serin's, however many pods a cluster has.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Pod{}: mine, &appsv1.Deployment{}: mine, &corev1.Service{}: mine, &istio.Gateway{}: mine}},
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&corev1.Pod{}: mine, &appsv1.Deployment{}: mine, &corev1.Service{}: mine, &autoscalingv2.HorizontalPodAutoscaler{}: mine, &istio.Gateway{}: mine}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)

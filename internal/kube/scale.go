@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -45,6 +46,7 @@ func (p *platform) rescaleOne(ctx context.Context, d *appsv1.Deployment) error {
 		}
 		return p.write(ctx, MakeAutoscaler(in, cpuPercent(s), 0))
 	}
+	p.forgetMade("HorizontalPodAutoscaler", d.Name)
 	h := &autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name}}
 	if err := p.api.Delete(ctx, h); client.IgnoreNotFound(err) != nil {
 		return err
@@ -55,9 +57,10 @@ func (p *platform) rescaleOne(ctx context.Context, d *appsv1.Deployment) error {
 
 // inputOf reads from a Deployment which revision it is.
 func (p *platform) inputOf(d *appsv1.Deployment) (RevisionInput, error) {
-	number, err := strconv.Atoi(trimR(d.Labels[LabelVersion]))
+	name := d.Labels[LabelRevision]
+	number, err := strconv.Atoi(strings.TrimPrefix(name, p.key.Name+"-r"))
 	if err != nil {
-		return RevisionInput{}, fmt.Errorf("reading the number of revision %q: %w", d.Name, err)
+		return RevisionInput{}, fmt.Errorf("reading the number of revision %q of deployment %q: %w", name, d.Name, err)
 	}
-	return p.input(rollout.Revision{Name: d.Name, Number: number, Digest: d.Annotations[AnnotationDigest], Version: d.Annotations[AnnotationVersion]})
+	return p.input(rollout.Revision{Name: name, Number: number, Digest: d.Annotations[AnnotationDigest], Version: d.Annotations[AnnotationVersion]})
 }

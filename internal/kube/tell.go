@@ -89,6 +89,14 @@ func referenceOf(e *v1alpha1.ScoringEndpoint) corev1.ObjectReference {
 	return corev1.ObjectReference{APIVersion: v1alpha1.APIVersion, Kind: v1alpha1.Kind, Namespace: e.Namespace, Name: e.Name, UID: e.UID}
 }
 
+// eventsOf makes Events of what somebody else did to an endpoint's objects.
+func (c *Controller) eventsOf(e *v1alpha1.ScoringEndpoint) func(reason, message string) {
+	o := referenceOf(e)
+	return func(reason, message string) {
+		c.events.Event(&o, corev1.EventTypeWarning, reason, bounded(message, ""))
+	}
+}
+
 // tell passes on what the engine says until the context ends and the engine is
 // done, then gives notifications that wait a last chance.
 func (c *Controller) tell(ctx context.Context, x *endpoint) {

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,6 +39,7 @@ func (p *platform) written(ctx context.Context, o client.Object) (int64, error) 
 	if err := p.api.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldManager), client.ForceOwnership); err != nil {
 		return 0, fmt.Errorf("writing %s %q: %w", u.GetKind(), u.GetName(), err)
 	}
+	p.remember(u.GetKind(), u)
 	return u.GetGeneration(), nil
 }
 
@@ -62,20 +65,26 @@ func (p *platform) holdStable(ctx context.Context) error {
 	return p.write(ctx, MakeAutoscaler(in, cpuPercent(in.Scaling), floor))
 }
 
-func trimR(version string) string {
-	if version == "" {
-		return version
-	}
-	return version[1:]
-}
-
 // heldFloor is the minimum that is held already: it never sinks during a rollout.
 func (p *platform) heldFloor(ctx context.Context) int32 {
-	var h autoscalingv2.HorizontalPodAutoscaler
-	if err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: p.routing.Stable}, &h); err != nil || h.Spec.MinReplicas == nil {
+	h, err := p.autoscaler(ctx, p.routing.Stable)
+	if err != nil || h == nil || h.Spec.MinReplicas == nil {
 		return 0
 	}
 	return *h.Spec.MinReplicas
+}
+
+// autoscaler returns a revision's autoscaler from the cache, or nil.
+func (p *platform) autoscaler(ctx context.Context, revision string) (*autoscalingv2.HorizontalPodAutoscaler, error) {
+	var h autoscalingv2.HorizontalPodAutoscaler
+	err := p.api.Get(ctx, client.ObjectKey{Namespace: p.key.Namespace, Name: revision}, &h)
+	if apierrors.IsNotFound(err) {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the autoscaler of revision %q: %w", revision, err)
+	}
+	return &h, nil
 }
 
 // askToStop marks a revision; tidy takes it away when no request can be on its way
@@ -96,10 +105,9 @@ func (p *platform) askToStop(ctx context.Context, r rollout.Revision) error {
 // unseenWait is how long a route is waited for that no traffic shows.
 const unseenWait = 30 * time.Second
 
-// tidy removes revisions that were asked to stop: the Deployment once the new
-// stamp was seen (or, without traffic, after unseenWait) and the longest request
-// has had its time, the Service with it. It returns when to look again, 0: never. It
-// is called whenever a pod or Deployment changes, and keeps what the candidate publishes.
+// tidy puts back what somebody else changed of the endpoint's objects, keeps what the
+// candidate publishes, and removes revisions that were asked to stop. It returns when to
+// look again, 0: never. It is called whenever one of the objects changes.
 func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,14 +118,23 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	again := time.Duration(0)
 	for i := range all {
-		d := &all[i]
-		if d.Name == p.routing.Candidate {
+		if d := &all[i]; d.Name == p.routing.Candidate {
 			if err := p.publish(ctx, d); err != nil {
 				return 0, fmt.Errorf("publishing the addresses of %q: %w", d.Name, err)
 			}
 		}
+	}
+	again, err := p.endAsked(ctx, all)
+	return again, errors.Join(err, p.keep(ctx, all))
+}
+
+// endAsked removes revisions that were asked to stop: the Deployment once the new
+// stamp was seen (or, without traffic, after unseenWait) and the longest request
+// has had its time, the Service with it.
+func (p *platform) endAsked(ctx context.Context, all []appsv1.Deployment) (again time.Duration, err error) {
+	for i := range all {
+		d := &all[i]
 		asked, err := time.Parse(time.RFC3339, d.Annotations[AnnotationStopAsked])
 		if name := d.Labels[LabelRevision]; err != nil || name == p.routing.Stable || name == p.routing.Candidate {
 			continue
@@ -139,6 +156,8 @@ func (p *platform) tidy(ctx context.Context) (time.Duration, error) {
 }
 
 func (p *platform) remove(ctx context.Context, name string) error {
+	p.forgetMade("HorizontalPodAutoscaler", name)
+	p.forgetMade("Deployment", name)
 	meta := metav1.ObjectMeta{Namespace: p.key.Namespace, Name: name}
 	for _, o := range []client.Object{&autoscalingv2.HorizontalPodAutoscaler{ObjectMeta: meta}, &appsv1.Deployment{ObjectMeta: meta}} {
 		if err := p.api.Delete(ctx, o, client.PropagationPolicy(metav1.DeletePropagationBackground)); client.IgnoreNotFound(err) != nil {
@@ -149,6 +168,7 @@ func (p *platform) remove(ctx context.Context, name string) error {
 }
 
 func (p *platform) removeService(ctx context.Context, name string) error {
+	p.forgetMade("Service", name)
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: name}}
 	if err := p.api.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("removing the Service of revision %q: %w", name, err)

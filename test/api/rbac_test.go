@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -400,8 +401,8 @@ func (d drive) kubelet(ctx context.Context) {
 			if _, err := pods.UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
 				return false, err
 			}
-			x.Status.Replicas, x.Status.ReadyReplicas, x.Status.AvailableReplicas, x.Status.UpdatedReplicas, x.Status.ObservedGeneration = 1, 1, 1, 1, x.Generation
-			if _, err := d.core.AppsV1().Deployments("driven").UpdateStatus(ctx, &x, metav1.UpdateOptions{}); err != nil {
+			one := fmt.Appendf(nil, `{"status":{"replicas":1,"readyReplicas":1,"availableReplicas":1,"updatedReplicas":1,"observedGeneration":%d}}`, x.Generation)
+			if _, err := d.core.AppsV1().Deployments("driven").Patch(ctx, x.Name, types.MergePatchType, one, metav1.PatchOptions{}, "status"); err != nil {
 				return false, err
 			}
 		}
@@ -476,10 +477,13 @@ func (d drive) abort() {
 	if err := d.c.Apply(d.t.Context(), []byte(strings.NewReplacer("abtesting", "driven", "name: \""+approver, "name: \"driven-"+approver).Replace(binding(approver, "serin-approver")))); err != nil {
 		d.t.Fatal(err)
 	}
-	made, err := impersonate(d.c, approver).Resource(actions).Namespace("driven").Create(d.t.Context(), a, metav1.CreateOptions{})
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	var made *unstructured.Unstructured
+	var last any
+	d.await("the approver may ask", func(ctx context.Context) bool { // the API server learns of a binding a moment later
+		made, err = impersonate(d.c, approver).Resource(actions).Namespace("driven").Create(ctx, a, metav1.CreateOptions{})
+		last = err
+		return err == nil
+	}, &last)
 	d.await("the abort is answered", func(ctx context.Context) bool {
 		got, err := d.any.Resource(actions).Namespace("driven").Get(ctx, made.GetName(), metav1.GetOptions{})
 		return err == nil && text(got.Object, "status", "accepted") == "true"
