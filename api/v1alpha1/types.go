@@ -201,11 +201,13 @@ type Template struct {
 }
 
 // Scaling never starts a rollout (Kubernetes).
-// +kubebuilder:validation:XValidation:rule="!has(self.replicas) || !has(self.min) && !has(self.max) && !has(self.cpu)",message="has both replicas and min, max or cpu: write either replicas, or min, max and cpu"
+// +kubebuilder:validation:XValidation:rule="!has(self.replicas) || self.replicas == 1 || !has(self.min) && !has(self.max) && !has(self.cpu)",message="has both replicas and min, max or cpu: write either replicas, or min, max and cpu"
 // +kubebuilder:validation:XValidation:rule="has(self.max) || !has(self.min) && !has(self.cpu)",fieldPath=".max",message="is missing: min and cpu are an autoscaler's: write max as well, or replicas instead"
 // +kubebuilder:validation:XValidation:rule="!has(self.min) || !has(self.max) || self.min <= self.max",fieldPath=".min",message="is greater than max: write min at most max"
 type Scaling struct {
-	// Replicas of each revision, without an autoscaler.
+	// Replicas of each revision, without an autoscaler. Beside one the 1 that the API
+	// server fills in, so that /scale can be read, means nothing.
+	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	Replicas *int32 `json:"replicas,omitempty"`
 	// Min replicas of each revision's autoscaler.

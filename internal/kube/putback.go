@@ -54,7 +54,7 @@ type identity struct {
 // warn says what somebody did: in the log, and in an Event of the endpoint.
 func (p *platform) warn(reason, format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
-	p.cfg.Logger.Warn(message, "endpoint", p.key.String(), "reason", reason)
+	p.cfg.Logger.Warn("somebody else changed an object of Serin's", "endpoint", p.key.String(), "reason", reason, "message", message)
 	if p.tell != nil {
 		p.tell(reason, message)
 	}

@@ -91,8 +91,17 @@ func (c *checker) scorer(s v1alpha1.Scorer) {
 	c.word("spec.scorer.image", s.Image)
 }
 
-func (c *checker) scaling(s v1alpha1.Scaling) {
-	if s.Replicas != nil && (s.Min != nil || s.Max != nil || s.CPU != "") {
+func autoscaler(s v1alpha1.Scaling) bool { return s.Min != nil || s.Max != nil || s.CPU != "" }
+
+// scaling takes the 1 that the API server fills in beside an autoscaler for what it is:
+// nothing that anybody wrote.
+func (c *checker) scaling(s *v1alpha1.Scaling) {
+	switch {
+	case s.Replicas == nil || !autoscaler(*s):
+	case *s.Replicas == 1:
+		s.Replicas = nil
+		c.note("spec.scaling.replicas: 1 has no effect beside an autoscaler's min, max and cpu")
+	default:
 		c.bad("spec.scaling", "has both replicas and min, max or cpu", "write either replicas, or min, max and cpu")
 	}
 	for _, n := range []struct {

@@ -33,6 +33,9 @@ func setDefaults(s *v1alpha1.ScoringEndpointSpec) {
 	if s.Adopt != nil {
 		or(&s.Adopt.Afterwards, "Keep")
 	}
+	if s.Scaling.Replicas == nil && !autoscaler(s.Scaling) {
+		s.Scaling.Replicas = new(int32(1))
+	}
 	t := &s.Traffic
 	if t.Hosts == nil {
 		t.Hosts = []string{"*"}

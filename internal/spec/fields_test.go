@@ -238,8 +238,9 @@ func TestWhatHasNoEffectIsReported(t *testing.T) {
 		"  rollout: {steps: [{weight: 100%}]}\n  judge: {agreement: {tolerance: \"0.1\"}}": "spec.judge.agreement is not judged",
 		"  rollout: {steps: [{weight: 10%}, {weight: 100%, minDuration: 1m}]}":             "spec.rollout.steps[1].minDuration has no effect",
 		"  rollout: {steps: [{shadow: 10%}, {weight: 100%}]}":                              "only serin promote ends such a plan",
-		"status: {step: x}":     "status is written by Serin",
-		"  judge: {labels: {}}": "labels are not used yet",
+		"status: {step: x}":                "status is written by Serin",
+		"  judge: {labels: {}}":            "labels are not used yet",
+		"  scaling: {replicas: 1, max: 3}": "spec.scaling.replicas: 1 has no effect",
 	} {
 		_, report, err := Load(fmt.Appendf(nil, good, text))
 		if err != nil || !slices.ContainsFunc(report.Lines(), func(l string) bool { return strings.Contains(l, want) }) {
