@@ -17,6 +17,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
 
 const folder = "../../deploy/azure/terraform"
@@ -206,7 +208,7 @@ func TestNoSecretInTheFiles(t *testing.T) {
 // TestWhoOfGitHubGetsAToken: the steps' jobs by the environment, build and revert by the branch; nobody else.
 func TestWhoOfGitHubGetsAToken(t *testing.T) {
 	vars := func(repository cty.Value) cty.Value {
-		return cty.ObjectVal(map[string]cty.Value{"github_repository": repository, "github_branch": cty.StringVal("main"), "environment": cty.StringVal("abtestenv")})
+		return cty.ObjectVal(map[string]cty.Value{"github_repository": repository, "branch": cty.StringVal("main"), "environment": cty.StringVal("abtestenv")})
 	}
 	subjects := func(b *hclsyntax.Block, repository cty.Value) (got []string) {
 		c := &hcl.EvalContext{Variables: map[string]cty.Value{"var": vars(repository)}}
@@ -238,4 +240,46 @@ func TestWhoOfGitHubGetsAToken(t *testing.T) {
 		return
 	}
 	t.Error("no credential for GitHub")
+}
+
+// TestNamesAreThoseOfThePipelines: with the defaults the ready pipeline finds its connection and its environment, and of
+// several approvers one is enough.
+func TestNamesAreThoseOfThePipelines(t *testing.T) {
+	page, err := os.ReadFile("../../pipelines/azure-devops/azure-pipelines.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := func(kind, attribute string, approvers ...cty.Value) cty.Value {
+		set := cty.SetValEmpty(cty.String)
+		if len(approvers) > 0 {
+			set = cty.SetVal(approvers)
+		}
+		c := &hcl.EvalContext{
+			Variables: map[string]cty.Value{"var": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal("serin"), "environment": cty.StringVal("abtestenv"), "approvers": set})},
+			Functions: map[string]function.Function{"length": stdlib.LengthFunc},
+		}
+		for _, b := range read(t).blocks {
+			if b.Type == "resource" && b.Labels[0] == kind {
+				v, problems := b.Body.Attributes[attribute].Expr.Value(c)
+				if problems.HasErrors() {
+					t.Fatal(problems)
+				}
+				return v
+			}
+		}
+		t.Fatalf("no %s", kind)
+		return cty.NilVal
+	}
+	for kind, attribute := range map[string]string{"azuredevops_serviceendpoint_azurerm": "service_endpoint_name", "azuredevops_environment": "name"} {
+		if name := value(kind, attribute).AsString(); !strings.Contains(string(page), name) {
+			t.Errorf("%s %q: the pipeline does not name it", kind, name)
+		}
+	}
+	two := []cty.Value{cty.StringVal("a"), cty.StringVal("b")}
+	if v := value("azuredevops_check_approval", "minimum_required_approvers", two...); v.IsNull() || !v.RawEquals(cty.NumberIntVal(1)) {
+		t.Errorf("of two approvers %#v must agree", v)
+	}
+	if v := value("azuredevops_check_approval", "minimum_required_approvers", two[0]); !v.IsNull() {
+		t.Errorf("of one approver %#v", v)
+	}
 }

@@ -23,14 +23,25 @@ resource "azuredevops_environment" "this" {
 }
 
 resource "azuredevops_check_approval" "this" {
-  count                 = local.devops
-  project_id            = data.azuredevops_project.this[0].id
-  target_resource_id    = azuredevops_environment.this[0].id
-  target_resource_type  = "environment"
-  requester_can_approve = false
-  approvers             = [for u in data.azuredevops_users.approver : one(u.users).id]
-  timeout               = var.approval_timeout_minutes
-  instructions          = "Look at the summary of the stage before: weights, requests, errors of each, agreement, verdict. Reject, and all traffic goes back to production."
+  count                      = local.devops
+  project_id                 = data.azuredevops_project.this[0].id
+  target_resource_id         = azuredevops_environment.this[0].id
+  target_resource_type       = "environment"
+  requester_can_approve      = false
+  approvers                  = [for u in data.azuredevops_users.approver : one(u.users).id]
+  minimum_required_approvers = length(var.approvers) > 1 ? 1 : null # of several: without it all of them would have to
+  timeout                    = var.approval_timeout_minutes
+  instructions               = "Look at the summary of the stage before: weights, requests, errors of each, agreement, verdict. Reject, and all traffic goes back to production."
+}
+
+# A pipeline that somebody changed on another branch does not get so far that an approver is asked.
+resource "azuredevops_check_branch_control" "this" {
+  count                = local.devops
+  project_id           = data.azuredevops_project.this[0].id
+  display_name         = "Only ${var.branch} ships"
+  target_resource_id   = azuredevops_environment.this[0].id
+  target_resource_type = "environment"
+  allowed_branches     = "refs/heads/${var.branch}"
 }
 
 # Two runs never move the same endpoint at once.
@@ -44,7 +55,7 @@ resource "azuredevops_check_exclusive_lock" "this" {
 resource "azuredevops_serviceendpoint_azurerm" "this" {
   count                                  = local.devops
   project_id                             = data.azuredevops_project.this[0].id
-  service_endpoint_name                  = var.name
+  service_endpoint_name                  = "${var.name}-azure" # as the ready pipeline calls it
   description                            = "Serin's pipeline, by workload identity: no secret to keep."
   service_endpoint_authentication_scheme = "WorkloadIdentityFederation"
   azurerm_spn_tenantid                   = data.azurerm_client_config.me.tenant_id

@@ -17,7 +17,7 @@ resource "azurerm_user_assigned_identity" "pipeline" {
 resource "azurerm_federated_identity_credential" "github" {
   for_each = var.github_repository == null ? {} : {
     steps  = "environment:${var.environment}"
-    branch = "ref:refs/heads/${var.github_branch}"
+    branch = "ref:refs/heads/${var.branch}"
   }
   name                      = "github-${each.key}"
   user_assigned_identity_id = azurerm_user_assigned_identity.pipeline[0].id

@@ -84,7 +84,7 @@ variable "environment" {
 }
 
 variable "approvers" {
-  description = "Principal names (e-mail addresses) of those who may sign a stage off."
+  description = "Principal names (e-mail addresses) of those who may sign a stage off; one of them is enough."
   type        = set(string)
   default     = []
   validation {
@@ -106,13 +106,13 @@ variable "tags" {
 }
 
 variable "github_repository" {
-  description = "OWNER/NAME of a GitHub repository whose workflows may act as the pipeline, in the environment and on github_branch; null: none."
+  description = "OWNER/NAME of a GitHub repository whose workflows may act as the pipeline, in the environment and on branch; null: none."
   type        = string
   default     = null
 }
 
-variable "github_branch" {
-  description = "Branch of github_repository that ships."
+variable "branch" {
+  description = "Branch that ships: in Azure DevOps the environment lets no other in, in GitHub it may build and revert."
   type        = string
   default     = "main"
 }
