@@ -28,11 +28,7 @@ type agent struct {
 // job evaluates a job's condition and runs its steps.
 func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
 	record := &jobRecord{result: Skipped, outputs: map[string]string{}}
-	in, status, err := r.jobScope(s, j)
-	run := false
-	if err == nil {
-		run, err = r.condition(j.Condition, scope{in, status})
-	}
+	in, run, err := r.starts(s, j)
 	if err != nil {
 		record.result = r.broken(s.Name, err)
 		return record
@@ -71,6 +67,15 @@ func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
 		record.outputs[name] = value
 	}
 	return record
+}
+
+// starts evaluates a job's condition.
+func (r *Run) starts(s *Stage, j *Job) (names map[string]any, run bool, err error) {
+	names, status, err := r.jobScope(s, j)
+	if err == nil {
+		run, err = r.condition(j.Condition, scope{names, status})
+	}
+	return names, run, err
 }
 
 // jobScope is what a job's condition and its variables may name.

@@ -62,7 +62,8 @@ func kubernetesLogin(a *agent, in map[string]string) (string, error) {
 	return "", nil
 }
 
-// How an agent ends a script that was cancelled.
+// How an agent ends a script that was cancelled. The real one signals the task, which is between it and the script, and kills
+// what is left when the job ends; here the script and all that it started get the signals.
 const (
 	afterInterrupt = 7500 * time.Millisecond
 	afterTerminate = 2500 * time.Millisecond
