@@ -106,7 +106,7 @@ variable "tags" {
 }
 
 variable "github_repository" {
-  description = "OWNER/NAME of a GitHub repository whose workflows may act as the pipeline, in the environment and on branch; null: none."
+  description = "OWNER/NAME of a GitHub repository whose workflows may act as the pipeline, in the environment and on branch; null: none. Since July 2026 GitHub calls new repositories OWNER@OWNER_ID/NAME@ID in its tokens: then write that."
   type        = string
   default     = null
 }

@@ -2,6 +2,7 @@ package azure
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,18 +41,48 @@ func expandFile(file string, given *mapping, variables map[string]any) (*mapping
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	t := template{file, scope{names: map[string]any{"parameters": strict{values}, "variables": variables}}}
-	body := newMapping()
-	for _, k := range top.keys {
-		if k != "parameters" {
-			body.set(k, top.items[k])
-		}
-	}
-	out, err := t.expand(body)
+	t := template{file, scope{names: map[string]any{"parameters": strict{values}, "variables": maps.Clone(variables)}}}
+	out, err := t.top(top)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return out.(*mapping), nil
+	return out, nil
+}
+
+// top expands a file. A static variable counts in what follows it.
+func (t template) top(in *mapping) (*mapping, error) {
+	out := newMapping()
+	var above chain
+	for _, k := range in.keys {
+		m, ok := in.items[k].(*mapping)
+		if k == "variables" && ok { // one by one
+			vars := newMapping()
+			out.set(k, vars)
+			var c chain
+			for _, name := range m.keys {
+				if err := t.property(vars, name, m.items[name], &c); err != nil {
+					return nil, err
+				}
+				t.remember(out)
+			}
+		} else if k != "parameters" {
+			if err := t.property(out, k, in.items[k], &above); err != nil {
+				return nil, err
+			}
+			t.remember(out)
+		}
+	}
+	return out, nil
+}
+
+// remember makes the static variables of a file known to the expressions that follow.
+func (t template) remember(top *mapping) {
+	known := t.scope.names["variables"].(map[string]any)
+	for _, v := range variablesOf(read(top, "variables")) {
+		if !runtime(v.Value) {
+			known[v.Name] = v.Value
+		}
+	}
 }
 
 // expand expands a value of any kind.
@@ -189,35 +220,43 @@ func (t template) each(rest string) ([]template, error) {
 func (t template) into(out, m *mapping) error {
 	var c chain
 	for _, key := range m.keys {
-		d, ok := asDirective(key)
-		if !ok {
-			k, err := t.scalar(key)
-			if err != nil {
-				return err
-			}
-			v, err := t.expand(m.items[key])
-			if err != nil {
-				return fmt.Errorf("%s: %w", key, err)
-			}
-			out.set(text(k), v)
-			continue
+		if err := t.property(out, key, m.items[key], &c); err != nil {
+			return err
 		}
-		scopes, err := t.enter(d, &c)
+	}
+	return nil
+}
+
+// property expands one property of a mapping; that of a directive gives some, or none.
+func (t template) property(out *mapping, key string, value any, c *chain) error {
+	d, ok := asDirective(key)
+	if !ok {
+		k, err := t.scalar(key)
 		if err != nil {
 			return err
 		}
-		for _, in := range scopes {
-			body, err := in.expand(m.items[key])
-			if err != nil {
-				return err
-			}
-			inner, ok := body.(*mapping)
-			if !ok {
-				return fmt.Errorf("%s: a mapping was expected", key)
-			}
-			for _, k := range inner.keys {
-				out.set(k, inner.items[k])
-			}
+		v, err := t.expand(value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		out.set(text(k), v)
+		return nil
+	}
+	scopes, err := t.enter(d, c)
+	if err != nil {
+		return err
+	}
+	for _, in := range scopes {
+		body, err := in.expand(value)
+		if err != nil {
+			return err
+		}
+		inner, ok := body.(*mapping)
+		if !ok {
+			return fmt.Errorf("%s: a mapping was expected", key)
+		}
+		for _, k := range inner.keys {
+			out.set(k, inner.items[k])
 		}
 	}
 	return nil

@@ -67,6 +67,16 @@ func TestTemplateFiles(t *testing.T) {
 	}
 }
 
+// TestVariablesByCondition: the branches of a condition are one, also among variables.
+func TestVariablesByCondition(t *testing.T) {
+	file := files(t, "p.yml", "parameters:\n- {name: main, type: boolean}\nvariables:\n  ${{ if parameters.main }}:\n    stage: prod\n  ${{ else }}:\n    stage: dev\njobs:\n- job: A\n  steps:\n  - script: ${{ variables.stage }}\n")
+	for main, want := range map[string]string{"true": "prod", "false": "dev"} {
+		if got := scripts(t, file, map[string]string{"main": main}); len(got) != 1 || got[0] != want {
+			t.Errorf("main %s: %q, want %q", main, got, want)
+		}
+	}
+}
+
 // TestInsertion is the page's example of ${{ insert }}.
 func TestInsertion(t *testing.T) {
 	file := files(t, "p.yml", "jobs:\n- template: jobs.yml\n  parameters: {additionalVariables: {TEST_SUITE: 'L0,L1'}}\n",

@@ -35,6 +35,19 @@ jobs:
   steps:
   - script: echo never >>$SEEN
 `, false, map[string]Result{"__default": Skipped, "__default/A": Skipped}, nil},
+		{"a static variable, one of compile time, one of run time", `
+variables:
+  staticVar: 'my value' # static variable
+  compileVar: ${{ variables.staticVar }} # compile time expression
+  isMain: $[eq(variables['Build.SourceBranch'], 'refs/heads/main')] # runtime expression
+jobs:
+- job: A
+  steps:
+  - script: |
+      echo ${{variables.staticVar}} >>$SEEN # outputs my value
+      echo $(compileVar) >>$SEEN # outputs my value
+      echo $(isMain) >>$SEEN # outputs True
+`, false, map[string]Result{"__default": Succeeded, "__default/A": Succeeded}, strings.Fields("my value my value True")},
 		{"an empty variable", `
 variables:
 - name: testEmpty
