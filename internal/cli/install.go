@@ -25,7 +25,7 @@ func newInstall(stdio IO) *cobra.Command {
 		Use: "install --image NAME@sha256:DIGEST", Short: "Print Serin's manifests for Kubernetes and Istio, or apply them", Args: cobra.NoArgs,
 		Long: "Render Serin's Helm chart, for people without Helm: to stdout, or with --apply into the cluster by server-side apply\n(kinds first). Values are those of charts/serin/README.md. The mesh must know Serin as a receiver of access logs: the\nsame page says how.\n\n" + exitTable,
 		Example: "  serin install --image registry.example/serin@sha256:… > serin.yaml\n  serin install --image registry.example/serin@sha256:… --apply --dry-run\n" +
-			"  serin install --image registry.example/serin@sha256:… --set mesh.aksAddon=true --set mesh.revision=asm-1-27 --apply",
+			"  serin install --image registry.example/serin@sha256:… --set mesh.aksAddon=true --set mesh.revision=asm-1-30 --apply",
 		RunE: func(c *cobra.Command, _ []string) error { return runInstall(c.Context(), o, stdio) },
 	}
 	o.out.addTo(c)

@@ -39,7 +39,7 @@ var variants = map[string]struct {
 }{
 	"as it is":                     {"", []string{"serin:0.1.0", "ports: [\"9001\"]", "cluster.local/ns/istio-system/sa/istio-ingressgateway", "istio: ingressgateway", "--gateway-selector=istio=ingressgateway", "kind: PodDisruptionBudget"}, []string{"istio.io/rev", "ServiceMonitor"}},
 	"by digest":                    {"image.digest=" + digest, []string{"serin@" + digest}, []string{"serin:0.1.0"}},
-	"AKS add-on":                   {"mesh.aksAddon=true,mesh.revision=asm-1-27", []string{"istio.io/rev: \"asm-1-27\"", "istio: aks-istio-ingressgateway-external", "--gateway-selector=istio=aks-istio-ingressgateway-external", "namespace: aks-istio-ingress", "ns/aks-istio-ingress/sa/aks-istio-ingressgateway-external"}, []string{"istio-system"}},
+	"AKS add-on":                   {"mesh.aksAddon=true,mesh.revision=asm-1-30", []string{"istio.io/rev: \"asm-1-30\"", "istio: aks-istio-ingressgateway-external", "--gateway-selector=istio=aks-istio-ingressgateway-external", "namespace: aks-istio-ingress", "ns/aks-istio-ingress/sa/aks-istio-ingressgateway-external"}, []string{"istio-system"}},
 	"another gateway":              {"mesh.gateway.namespace=edge,mesh.gateway.serviceAccount=edge,mesh.gateway.selector.app=edge,mesh.telemetry.otherProviders={stdout}", []string{"namespace: edge", "ns/edge/sa/edge", "app: edge", "\"stdout\""}, []string{"ingressgateway"}},
 	"one replica":                  {"replicas=1", nil, []string{"kind: PodDisruptionBudget"}},
 	"nothing that can be left out": {"mesh.authorization=false,mesh.telemetry.enabled=false,networkPolicy.enabled=false,userRoles.create=false,podDisruptionBudget.enabled=false", []string{"name: serin-actions"}, []string{"istio.io/v1", "NetworkPolicy", "serin-viewer"}},

@@ -45,9 +45,13 @@ variable "mesh" {
 }
 
 variable "mesh_revision" {
-  description = "Revision of the add-on, such as asm-1-27: `az aks mesh get-revisions -l LOCATION -o table` lists them."
+  description = "Revision of the add-on, such as asm-1-30. Azure installs the last two or three only: `az aks mesh get-revisions -l LOCATION -o table` lists them."
   type        = string
-  default     = "asm-1-27"
+  default     = null
+  validation {
+    condition     = var.mesh != "addon" || var.mesh_revision != null
+    error_message = "mesh_revision: the add-on needs one, such as asm-1-30; `az aks mesh get-revisions -l LOCATION -o table` lists what Azure installs today."
+  }
 }
 
 variable "namespace" {
