@@ -40,8 +40,8 @@ bench: ## 200 kills of `serin serve` under load (bench/kill); the other folders 
 e2e: ## tests on a real Kubernetes with Istio (root; the first build takes long). A cluster of yours: KUBECONFIG=… GATEWAY=http://… REGISTRY=host:port
 	@$(E2E_OWN) ./.ci/e2e
 
-azure-cli: ## the commands of az, kubelogin and trivy in scripts and pages, judged by the real programs (fetches 0.5 GB once, some minutes)
-	cd test/azure && SERIN_AZURE_CLI=1 $(GO) test -count=1 -v -run 'TestAzureCLI|TestKubelogin|TestTrivy' .
+azure-cli: ## commands of az, kubelogin, trivy and Terraform's azurerm, judged by the real ones (fetches 0.5 GB once, some minutes)
+	cd test/azure && SERIN_AZURE_CLI=1 $(GO) test -count=1 -v -run 'TestAzureCLI|TestAzurerm|TestKubelogin|TestTrivy' .
 
 cluster-up: ## a test cluster that stays, so that `make e2e` starts at once
 	cd test/cluster && $(GO) run ./cmd/cluster up

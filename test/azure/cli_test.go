@@ -15,7 +15,8 @@ import (
 )
 
 // The real programs. They are fetched by `make azure-cli` only: on two shared cores the Azure CLI took half a minute and 400
-// MB, kubelogin three minutes to build, trivy's manual 60 MB. All goes into .cache, which git ignores, and Go's own caches.
+// MB, kubelogin three minutes to build, the manuals of trivy and azurerm 60 and 18 MB. All goes into .cache, which git
+// ignores, and Go's own caches.
 const (
 	azVersion        = "2.91.0"
 	kubeloginVersion = "v0.2.21" // the last one for the Go version of go.mod
