@@ -62,14 +62,16 @@ roll_back() {
 }
 
 # conclude waits until the routes are as they should be. Which ones are in force is seen by the requests that take them: where
-# none comes, those that were asked for count.
+# none comes, those that were asked for count, unless something is known to be wrong with them.
 conclude() {
 	local quiet=$SECONDS # since when no request came
 	while true; do
 		insist status || die $? "the weights in force are not known"
 		if [[ $(jq -r '.weights.plannedBP + .weights.inForceBP + .weights.shadowBP' "$work/status.json") == 0 ]]; then break; fi
 		if [[ $(jq -r '.rollout.id' "$work/status.json") != "$rollout" ]]; then break; fi # another's
-		jq -e '.weights.plannedBP + .weights.shadowBP == 0 and .traffic.requestsPerSecond == 0' "$work/status.json" >/dev/null || quiet=$SECONDS
+		jq -e '.weights.plannedBP + .weights.shadowBP == 0 and .traffic.requestsPerSecond == 0 and
+			([.conditions[]? | select(.status == "True" and (.type | IN("Degraded", "WeightsOverwritten", "RouteNotInForce", "EvidenceLimited")))] == [])' \
+			"$work/status.json" >/dev/null || quiet=$SECONDS
 		if ((SECONDS - quiet >= settle)); then
 			say "no request has come for $settle s that would show the routes in force"
 			break

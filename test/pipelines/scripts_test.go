@@ -137,18 +137,19 @@ func TestTokenIsNoArgument(t *testing.T) {
 // where some come by the candidate's routes, it waits, and says that it was in vain.
 func TestRevertWithoutRequests(t *testing.T) {
 	for _, c := range []struct {
-		planned, perSecond string
-		code               int
-		says               string
+		planned, perSecond, degraded string
+		code                         int
+		says                         string
 	}{
-		{"0", "0", 0, "no request has come for 1 s"},
-		{"0", "12.5", 1, "the routes still give the candidate requests"},
-		{"100", "0", 1, "the routes still give the candidate requests"},
+		{"0", "0", "False", 0, "no request has come for 1 s"},
+		{"0", "12.5", "False", 1, "the routes still give the candidate requests"},
+		{"100", "0", "False", 1, "the routes still give the candidate requests"},
+		{"0", "0", "True", 1, "the routes still give the candidate requests"},
 	} {
-		status := `{"rollout": {"id": "r-1", "to": "7", "outcome": "Aborted"}, "weights": {"plannedBP": ` + c.planned + `, "inForceBP": 100, "shadowBP": 0}, "traffic": {"requestsPerSecond": ` + c.perSecond + `}}`
+		status := `{"rollout": {"id": "r-1", "to": "7", "outcome": "Aborted"}, "weights": {"plannedBP": ` + c.planned + `, "inForceBP": 100, "shadowBP": 0}, "traffic": {"requestsPerSecond": ` + c.perSecond + `}, "conditions": [{"type": "Ready", "status": "True"}, {"type": "Degraded", "status": "` + c.degraded + `"}]}`
 		code, said, _ := script(t, "revert.sh", "SERIN_VERSION=7", "SERIN_ROLLOUT=r-1", "SERIN_SETTLE=1", "SERIN_REVERT_PATIENCE=3", "STATUS="+status)
 		if code != c.code || !strings.Contains(said, c.says) {
-			t.Errorf("planned %s, %s requests a second: exit code %d, want %d, and %q in:\n%s", c.planned, c.perSecond, code, c.code, c.says, said)
+			t.Errorf("%+v: exit code %d; it said:\n%s", c, code, said)
 		}
 	}
 }
