@@ -46,8 +46,9 @@ approve() {
 		say "evidence $SERIN_EVIDENCE is not known any more (the controller was restarted); approving on what is there now"
 		ask approve "${flags[@]}" --reason "approved in $(run_link) on evidence $SERIN_EVIDENCE, shown before a restart" >"$answer" || code=$?
 	fi
-	if [[ $code == 6 ]]; then # it may have been reverted in this very moment: then that is what is to be said
-		waits --step "$SERIN_STEP"
+	if [[ $code == 6 ]]; then # it may have ended in this very moment: then that is what is to be said
+		if [[ $(jq -r '.reason // empty' "$answer") == NothingRuns ]]; then waits; else waits --step "$SERIN_STEP"; fi
+		in_production
 		[[ $code == 0 ]] || leave
 		code=6
 	fi

@@ -170,7 +170,7 @@ func (l *lockedBuffer) String() string {
 var atOnce = make(chan struct{}, 7)
 
 // long are cases that differ from another one in a detail: make test leaves them out.
-var long = []string{"RejectedAsSkipped", "CancelledAtAGate", "PromotedByHand", "EvidenceForgotten", "EndedAtTheGate", "Superseded", "PromoteFails"}
+var long = []string{"RejectedAsSkipped", "CancelledAtAGate", "PromotedByHand", "EvidenceForgotten", "EndedAtTheGate", "PromotedAtTheGate", "Superseded", "PromoteFails"}
 
 func TestPipelineOnOneMachine(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {

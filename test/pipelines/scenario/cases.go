@@ -33,6 +33,7 @@ var Cases = map[string]func(t *testing.T, m Maker){
 	"PromotedByHand":    promotedByHand,
 	"EvidenceForgotten": evidenceForgotten,
 	"EndedAtTheGate":    endedAtTheGate,
+	"PromotedAtTheGate": promotedAtTheGate,
 }
 
 // production makes a world that serves, with clients that ask all the while.
@@ -314,11 +315,24 @@ func evidenceForgotten(t *testing.T, m Maker) {
 	checkEnd(t, w, c, began, r.number)
 }
 
+// justBefore lets somebody run a verb in the moment in which the stage of 10 % approves.
+func justBefore(verb string) string {
+	return sabotage("Percent10", "approve", `args=(); for a in "${@:2}"; do case $a in --namespace | --endpoint) args+=("$a"); take=1 ;; *) if [[ -n ${take:-} ]]; then args+=("$a"); take=; fi ;; esac; done; SERIN `+verb+` "${args[@]}" >&2`)
+}
+
+// promotedAtTheGate: a person promotes while its stage begins: that is no failure, and nothing is reverted.
+func promotedAtTheGate(t *testing.T, m Maker) {
+	w, c, began := production(t, m)
+	r := newRun(t, w, options{candidate: Good, program: justBefore("promote --reason seen")}).start().wait()
+	r.check(want{stages: skipped("Percent50", "Promote")})
+	checkEnd(t, w, c, began, r.number)
+}
+
 // endedAtTheGate: the rollout ends while its stage begins: the stage says so, with the
 // exit code of a revert.
 func endedAtTheGate(t *testing.T, m Maker) {
 	w, c, began := production(t, m)
-	r := newRun(t, w, options{candidate: Good, program: sabotage("Percent10", "approve", `args=(); for a in "${@:2}"; do case $a in --namespace | --endpoint) args+=("$a"); take=1 ;; *) if [[ -n ${take:-} ]]; then args+=("$a"); take=; fi ;; esac; done; SERIN abort "${args[@]}" >&2`)}).start().wait()
+	r := newRun(t, w, options{candidate: Good, program: justBefore("abort")}).start().wait()
 	r.check(want{stages: with(skipped("Percent50", "Promote"), "Percent10", azure.Failed), codes: map[string]int{"Percent10/step": 3}})
 	checkEnd(t, w, c, began, "0")
 }
