@@ -212,11 +212,11 @@ func (o *imageOptions) tryScorer() (string, error) {
 		}
 	}
 	t.model, t.Dummy = o.model, o.dummy
-	if err := t.read(); err != nil {
+	if err := errors.Join(t.check(), t.read()); err != nil {
 		return "", err
 	}
 	if _, err := scorer.New(t.Options); err != nil {
-		return "", exit{ExitUsage, fmt.Errorf("the image would not score, nothing was pushed: %w", err)}
+		return "", exit{ExitUsage, fmt.Errorf("the image would not score, nothing was pushed: %w", flagged(err))}
 	}
 	sum := sha256.Sum256(t.Model)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil

@@ -2,11 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -45,8 +49,49 @@ func (o *scorerOptions) read() error {
 	if err != nil {
 		return usageError("--model: %w", err)
 	}
+	if len(text) == 0 {
+		return usageError("--model %q: is empty; must be a LightGBM model saved as text", o.model)
+	}
 	o.Model, o.ModelName = text, filepath.Base(o.model)
 	return nil
+}
+
+// check refuses what the scorer would take for a default, and an address that is none.
+func (o *scorerOptions) check() error {
+	switch {
+	case o.model == "" && o.Dummy == "":
+		return usageError("--model and --dummy are empty: name a model, or give the dummy's answer")
+	case o.MaxBodyBytes == 0:
+		return usageError("--max-body-bytes 0: must be at least 1")
+	case o.Timeout == 0:
+		return usageError("--timeout 0s: must be more than 0s")
+	case o.DrainTimeout == 0:
+		return usageError("--drain-timeout 0s: must be more than 0s")
+	}
+	_, port, err := net.SplitHostPort(o.Listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return usageError("--listen %q: must look like 127.0.0.1:5001: %w", o.Listen, err)
+	}
+	return nil
+}
+
+// flagged names the flag where the scorer refuses an option.
+func flagged(err error) error {
+	var refused *scorer.OptionError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	var flag strings.Builder
+	for i, r := range refused.Option {
+		if unicode.IsUpper(r) && i > 0 {
+			flag.WriteByte('-')
+		}
+		flag.WriteRune(unicode.ToLower(r))
+	}
+	return usageError("--%s %s: %s", flag.String(), refused.Value, refused.Allowed)
 }
 
 func newScorer(stdio IO) *cobra.Command {
@@ -70,10 +115,10 @@ func listenDefault() string {
 
 func runScorer(ctx context.Context, o scorerOptions, stdio IO) error {
 	o.Logger = slog.New(slog.NewTextHandler(stdio.Err, nil))
-	if err := o.read(); err != nil {
+	if err := errors.Join(o.check(), o.read()); err != nil {
 		return err
 	}
-	return scorer.Run(ctx, o.Options, func(addr string) {
+	return flagged(scorer.Run(ctx, o.Options, func(addr string) {
 		fmt.Fprintf(stdio.Err, "scoring on http://%s/score\n", addr)
-	})
+	}))
 }

@@ -13,6 +13,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -94,28 +95,48 @@ func systemTimer(d time.Duration) (<-chan time.Time, func() bool) {
 	return t.C, t.Stop
 }
 
+// OptionError is an option that is refused, so that whoever has another name for it can
+// give that.
+type OptionError struct {
+	Option  string // name of the field of Options
+	Value   string
+	Allowed string // what is wrong, and what is allowed
+}
+
+func (e *OptionError) Error() string {
+	return fmt.Sprintf("scorer options: %s %s: %s", e.Option, e.Value, e.Allowed)
+}
+
+func refused(option string, value any, allowed string) error {
+	text := fmt.Sprint(value)
+	if s, ok := value.(string); ok {
+		text = strconv.Quote(s)
+	}
+	return &OptionError{Option: option, Value: text, Allowed: allowed}
+}
+
 func (o *Options) complete() error {
 	if (len(o.Model) == 0) == (o.Dummy == "") {
 		return errors.New("scorer options: exactly one of a model text and a dummy answer must be given")
 	}
 	if o.Dummy != "" && o.FailOnMissing != "" {
-		return fmt.Errorf("scorer options: FailOnMissing %q needs a model, a dummy has no columns", o.FailOnMissing)
+		return refused("FailOnMissing", o.FailOnMissing, "needs a model: a dummy has no columns")
 	}
 	if !(o.Noise >= 0) || math.IsInf(o.Noise, 0) {
-		return fmt.Errorf("scorer options: Noise %g must be 0 or a positive number", o.Noise)
+		return refused("Noise", o.Noise, "must be 0 or a positive number")
 	}
 	if o.Dummy != "" && o.Noise > 0 {
-		return fmt.Errorf("scorer options: Noise %g needs a model, a dummy has no scores", o.Noise)
+		return refused("Noise", o.Noise, "needs a model: a dummy has no scores")
 	}
 	if o.MaxBodyBytes < 0 || o.MaxBodyBytes > maxBodyBytesCeiling {
-		return fmt.Errorf("scorer options: MaxBodyBytes %d must be between 1 and %d, or 0 for %d", o.MaxBodyBytes, maxBodyBytesCeiling, defaultMaxBodyBytes)
+		return refused("MaxBodyBytes", o.MaxBodyBytes, fmt.Sprintf("must be from 1 to %d", maxBodyBytesCeiling))
 	}
 	for _, d := range []struct {
 		name  string
 		value time.Duration
 	}{{"Timeout", o.Timeout}, {"DrainTimeout", o.DrainTimeout}, {"Linger", o.Linger}, {"Delay", o.Delay}} {
 		if d.value < 0 {
-			return fmt.Errorf("scorer options: %s %s must not be negative", d.name, d.value)
+			return refused(d.name, d.value, "must not be negative")
 		}
 	}
 	o.setDefaults()
@@ -149,7 +170,7 @@ func (s *Server) load() error {
 	s.model, s.names = m, m.FeatureNames()
 	if s.o.FailOnMissing != "" {
 		if s.failOn = slices.Index(s.names, s.o.FailOnMissing); s.failOn < 0 {
-			return fmt.Errorf("scorer options: FailOnMissing %q is not a column of model %q, which has %s", s.o.FailOnMissing, s.o.ModelName, shortList(s.names))
+			return refused("FailOnMissing", s.o.FailOnMissing, fmt.Sprintf("must be a column of model %q, which has %s", s.o.ModelName, shortList(s.names)))
 		}
 	}
 	if err := selfTest(m); err != nil {
