@@ -23,6 +23,7 @@ const apiFarewell = 2 * time.Second
 type serveOptions struct {
 	file, state, api, tokens, logFormat string
 	verbose                             bool
+	connections                         int
 }
 
 func newServe(stdio IO) *cobra.Command {
@@ -38,6 +39,7 @@ func newServe(stdio IO) *cobra.Command {
 	f.StringVar(&o.state, "state", envOr("SERIN_STATE", local.DefaultState), "folder of the record (SERIN_STATE)")
 	f.StringVar(&o.api, "api", "", "serve the API on this loopback address too, such as 127.0.0.1:8081; needs --tokens")
 	f.StringVar(&o.tokens, "tokens", "", "`FILE` of lines NAME ROLE[,ROLE] SECRET (viewer, operator, approver, configurer)")
+	f.IntVar(&o.connections, "max-connections", 0, "connections of clients at most; who comes beyond is answered 503 (default 10000, or less where few files may be open)")
 	f.StringVar(&o.logFormat, "log", "text", "log format: text or json")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
 	return c
@@ -63,6 +65,9 @@ func runServe(ctx context.Context, o serveOptions, stdio IO) error {
 	if err != nil {
 		return err
 	}
+	if o.connections < 0 {
+		return usageError("--max-connections %d: must be at least 1, or 0 for the default", o.connections)
+	}
 	text, err := readDocument(o.file, stdio.In)
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func runServe(ctx context.Context, o serveOptions, stdio IO) error {
 	if err != nil {
 		return fmt.Errorf("finding the folder of %q: %w", o.file, err)
 	}
-	s := service{document: text, base: base, state: o.state, api: o.api, logger: logger}
+	s := service{connections: o.connections, document: text, base: base, state: o.state, api: o.api, logger: logger}
 	if s.tokens, err = o.readTokens(); err != nil {
 		return err
 	}
@@ -108,6 +113,7 @@ func (o *serveOptions) readTokens() ([]server.Token, error) {
 type service struct {
 	document         []byte
 	base, state, api string
+	connections      int // of clients, at most
 	tokens           []server.Token
 	logger           *slog.Logger
 	endpoint         *local.Endpoint
@@ -120,7 +126,7 @@ func (s *service) run(ctx context.Context, ready func(address string)) error {
 	if err != nil {
 		return fmt.Errorf("finding our own binary: %w", err)
 	}
-	e, err := local.Open(ctx, local.Options{Document: s.document, Base: s.base, State: s.state, Self: self, Logger: s.logger})
+	e, err := local.Open(ctx, local.Options{Document: s.document, Base: s.base, State: s.state, Self: self, MaxConnections: s.connections, Logger: s.logger})
 	if err != nil {
 		return serveError(err)
 	}

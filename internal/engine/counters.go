@@ -18,6 +18,8 @@ type GatewayCounts struct {
 	Malformed     uint64 // requests that could be read in two ways, or in none
 	Streamed      uint64 // bodies too large to be held: no fallback, no copy
 	Spared        uint64 // due to a candidate that cannot be reached, answered by stable at once
+	TurnedAway    uint64 // connections beyond the most
+	Connections   int    // of clients, now
 }
 
 // RequestCount counts the first answers of one revision on one arm.

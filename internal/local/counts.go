@@ -109,6 +109,6 @@ func (e *Endpoint) Counters() engine.Counters {
 	return engine.Counters{
 		Requests: e.tap.counts.counted(), FellBack: e.tap.counts.fellBack.Load(),
 		ShadowSent: s.ShadowSent, Notifications: e.notifier.Counts(),
-		Gateway: &engine.GatewayCounts{ShadowDropped: s.ShadowDropped, Refused: s.Refused, TooLarge: s.TooLarge, Malformed: s.Malformed, Streamed: s.Streamed, Spared: s.Spared},
+		Gateway: &engine.GatewayCounts{ShadowDropped: s.ShadowDropped, Refused: s.Refused, TooLarge: s.TooLarge, Malformed: s.Malformed, Streamed: s.Streamed, Spared: s.Spared, TurnedAway: s.TurnedAway, Connections: s.Connections},
 	}
 }

@@ -73,7 +73,9 @@ type Options struct {
 	Base     string // folder that relative paths of the document start from
 	State    string // folder of the record
 	Self     string // path of our own binary
-	Logger   *slog.Logger
+	// MaxConnections of clients; 0: the gateway's default.
+	MaxConnections int
+	Logger         *slog.Logger
 }
 
 // Endpoint is one scoring endpoint on this machine.
@@ -127,7 +129,7 @@ func Open(ctx context.Context, o Options) (*Endpoint, error) {
 		return nil, err
 	}
 	e := &Endpoint{name: resolved.Name, base: o.Base, state: o.State, self: o.Self, logger: o.Logger, store: store, lock: lock, tap: &tap{}, stopped: make(chan struct{})}
-	if err := e.build(ctx, o.Document); err != nil {
+	if err := e.build(ctx, o); err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -135,14 +137,14 @@ func Open(ctx context.Context, o Options) (*Endpoint, error) {
 }
 
 // build puts the parts together.
-func (e *Endpoint) build(ctx context.Context, started []byte) error {
-	e.gateway = proxy.New(proxy.Config{Tap: e.tap, Logger: e.logger})
+func (e *Endpoint) build(ctx context.Context, o Options) error {
+	e.gateway = proxy.New(proxy.Config{Tap: e.tap, MaxConnections: o.MaxConnections, Logger: e.logger})
 	e.platform = newPlatform(e.self, e.gateway, e.logger, func() {
 		if e.engine != nil {
 			e.engine.Wake()
 		}
 	})
-	if err := e.choose(ctx, started); err != nil {
+	if err := e.choose(ctx, o.Document); err != nil {
 		return err
 	}
 	e.notifier = notify.New(notify.Config{Endpoint: e.name, Namespace: e.resolved.Namespace, Logger: e.logger})

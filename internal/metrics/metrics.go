@@ -50,6 +50,8 @@ var (
 	mMalformed     = counter("serin_gateway_malformed_total", "Requests that could be read in two ways, or in none: refused.")
 	mStreamed      = counter("serin_gateway_streamed_total", "Requests whose body was too large to be held: no fallback, no shadow copy.")
 	mSpared        = counter("serin_gateway_spared_total", "Requests due to a candidate that cannot be reached, answered by stable without asking it.")
+	mTurnedAway    = counter("serin_gateway_turned_away_total", "Connections of clients that were answered 503, or hung up on, because there were too many.")
+	mConnections   = gauge("serin_gateway_connections", "Connections of clients.")
 	mNotified      = counter("serin_notifications_total", "Notifications by receiver (host) and result: sent, failed, dropped.", "receiver", "result")
 	mWaiting       = gauge("serin_notifications_waiting", "Notifications not delivered yet.", "receiver")
 	mPlanned       = gauge("serin_candidate_weight_planned_ratio", "Share of requests that the plan gives to the candidate.")
@@ -69,7 +71,7 @@ var (
 	mOutcome       = gauge("serin_verdict_outcome", "1 for the present outcome of each metric: Pass, Inconclusive, Fail, NotJudgeable.", "metric", "outcome", "reason")
 	mCondition     = gauge("serin_condition", "1 when the condition is True: Ready, Degraded.", "type", "reason")
 	families       = []family{
-		mRequests, mFellBack, mShadowSent, mShadowDropped, mRefused, mTooLarge, mMalformed, mStreamed, mSpared, mNotified, mWaiting, mPlanned, mInForce, mShadow, mEpoch, mRate, mReady,
+		mRequests, mFellBack, mShadowSent, mShadowDropped, mRefused, mTooLarge, mMalformed, mStreamed, mSpared, mTurnedAway, mConnections, mNotified, mWaiting, mPlanned, mInForce, mShadow, mEpoch, mRate, mReady,
 		mRestarts, mRollout, mStep, mSteps, mPaused, mEvidence, mLogE, mRevertAt, mOutcome, mCondition,
 	}
 )
@@ -132,6 +134,8 @@ func (s sink) counters(c engine.Counters) {
 		s.put(mMalformed, float64(g.Malformed))
 		s.put(mStreamed, float64(g.Streamed))
 		s.put(mSpared, float64(g.Spared))
+		s.put(mTurnedAway, float64(g.TurnedAway))
+		s.put(mConnections, float64(g.Connections))
 	}
 	for _, n := range c.Notifications {
 		s.put(mNotified, float64(n.Sent), n.Receiver, "sent")

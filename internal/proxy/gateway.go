@@ -18,6 +18,7 @@ type Config struct {
 	ShadowQueueBytes  int64         // their bodies together at most; default 32 MiB
 	RecordBodyBytes   int           // of an answer; default 64 KiB
 	HoldBodyBytes     int64         // of a request: a larger body is streamed, without fallback or copy; default 256 KiB
+	MaxConnections    int           // of clients; default 10,000, or what the open files that a process may have allow
 	ClientIdle        time.Duration // a client's connection is closed after so long without a request; default 2 m
 	Logger            *slog.Logger
 
@@ -33,9 +34,11 @@ type Stats struct {
 	ShadowDropped uint64 `json:"shadowDropped"` // no room, or the candidate was replaced meanwhile
 	Refused       uint64 `json:"refused"`       // protocols that it does not carry
 	TooLarge      uint64 `json:"tooLarge"`
-	Malformed     uint64 `json:"malformed"` // requests that could be read in two ways, or in none
-	Streamed      uint64 `json:"streamed"`  // bodies too large to be held: no fallback, no copy
-	Spared        uint64 `json:"spared"`    // due to a candidate that cannot be reached, answered by stable without asking it
+	Malformed     uint64 `json:"malformed"`   // requests that could be read in two ways, or in none
+	Streamed      uint64 `json:"streamed"`    // bodies too large to be held: no fallback, no copy
+	Spared        uint64 `json:"spared"`      // due to a candidate that cannot be reached, answered by stable without asking it
+	TurnedAway    uint64 `json:"turnedAway"`  // connections beyond MaxConnections
+	Connections   int    `json:"connections"` // of clients, now
 }
 
 // Gateway forwards requests by its present table.
@@ -46,12 +49,14 @@ type Gateway struct {
 	shadowed atomic.Int64 // bytes
 	draining atomic.Bool
 	date     atomic.Pointer[dateLine]
-	stats    struct{ sent, dropped, refused, large, malformed, streamed, spared atomic.Uint64 }
+	stats    struct{ sent, dropped, refused, large, malformed, streamed, spared, turned atomic.Uint64 }
 
 	mu        sync.Mutex
 	upstreams map[Target]*upstream
 	conns     map[*conn]struct{}
 	listeners map[net.Listener]struct{}
+	fullSaid  time.Time      // when the log last said that there is no room
+	away      chan struct{}  // clients that are being turned away
 	running   sync.WaitGroup // connections and what they left behind: shadows
 }
 
@@ -59,7 +64,7 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	defaults(&cfg)
 	return &Gateway{
-		cfg: cfg, shadows: make(chan struct{}, cfg.ShadowConcurrency),
+		cfg: cfg, shadows: make(chan struct{}, cfg.ShadowConcurrency), away: make(chan struct{}, mostTurnedAway),
 		upstreams: map[Target]*upstream{}, conns: map[*conn]struct{}{}, listeners: map[net.Listener]struct{}{},
 	}
 }
@@ -76,6 +81,9 @@ func defaults(cfg *Config) {
 	}
 	if cfg.HoldBodyBytes <= 0 {
 		cfg.HoldBodyBytes = 256 << 10
+	}
+	if cfg.MaxConnections <= 0 {
+		cfg.MaxConnections = defaultConnections()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -153,9 +161,13 @@ func (g *Gateway) InFlight(revision string) int {
 // Stats returns the counts so far.
 func (g *Gateway) Stats() Stats {
 	s := &g.stats
+	g.mu.Lock()
+	connections := len(g.conns)
+	g.mu.Unlock()
 	return Stats{
 		ShadowSent: s.sent.Load(), ShadowDropped: s.dropped.Load(), Refused: s.refused.Load(), TooLarge: s.large.Load(),
 		Malformed: s.malformed.Load(), Streamed: s.streamed.Load(), Spared: s.spared.Load(),
+		TurnedAway: s.turned.Load(), Connections: connections,
 	}
 }
 
@@ -192,12 +204,15 @@ func (g *Gateway) welcome(nc net.Conn) {
 	c := newConn(g, nc)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.draining.Load() {
+	switch {
+	case g.draining.Load():
 		nc.Close()
-		return
+	case len(g.conns) >= g.cfg.MaxConnections:
+		g.turnAway(c)
+	default:
+		g.conns[c] = struct{}{}
+		g.running.Go(c.serve)
 	}
-	g.conns[c] = struct{}{}
-	g.running.Go(c.serve)
 }
 
 func (g *Gateway) farewell(c *conn) {

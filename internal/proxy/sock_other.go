@@ -12,3 +12,4 @@ var errPlain = errors.New("sockets are not used directly here")
 func tryRead(uintptr, []byte) (int, error)  { return 0, errPlain }
 func tryWrite(uintptr, []byte) (int, error) { return 0, errPlain }
 func ended(uintptr) bool                    { return false }
+func openFiles() uint64                     { return 0 }

@@ -32,3 +32,12 @@ func ended(fd uintptr) bool {
 	n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 	return n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
 }
+
+// openFiles is how many files this process may have open, 0 if nobody says.
+func openFiles() uint64 {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return uint64(l.Cur) //nolint:unconvert // it is signed elsewhere
+}
