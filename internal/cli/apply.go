@@ -87,7 +87,7 @@ func runApply(ctx context.Context, o applyOptions, stdio IO) error {
 	if text, err = o.set.into(text); err != nil {
 		return err
 	}
-	if _, _, err := spec.Load(text); err != nil {
+	if _, _, _, err := spec.Read(text, o.conn.mode()); err != nil {
 		return exit{ExitUsage, fmt.Errorf("%s is refused, nothing was changed:\n%w", o.file, err)}
 	}
 	cl, err := o.conn.open()

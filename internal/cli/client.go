@@ -12,6 +12,7 @@ import (
 	"github.com/serin-dev/serin/internal/engine"
 	"github.com/serin-dev/serin/internal/local"
 	"github.com/serin-dev/serin/internal/report"
+	"github.com/serin-dev/serin/internal/spec"
 )
 
 // api is what the verbs need of an endpoint, on this machine or in a cluster.
@@ -89,10 +90,18 @@ func (c *connection) open() (api, error) {
 	switch {
 	case here != "" && there != "":
 		return nil, usageError("--%s means serin serve on this machine, --%s a cluster: give one of them", here, there)
-	case there != "" || c.plugin && here == "":
+	case c.mode() == spec.Cluster:
 		return c.openCluster()
 	}
 	return c.openHTTP()
+}
+
+// mode is how a document is read where it goes to.
+func (c *connection) mode() spec.Mode {
+	if c.given("context", "namespace") != "" || c.plugin && c.given("state", "server", "token-file") == "" {
+		return spec.Cluster
+	}
+	return spec.Local
 }
 
 // away is an error that says nothing of the endpoint: the API did not answer, or

@@ -123,12 +123,8 @@ func validate(text []byte, mode string) ([]string, error) {
 	if !ok {
 		return nil, usageError("--mode %q: must be local or cluster", mode)
 	}
-	doc, report, err := spec.Load(text)
-	if err != nil {
-		return nil, err
-	}
-	_, more, err := doc.For(m)
-	return append(report.Lines(), more.Lines()...), err
+	_, _, report, err := spec.Read(text, m)
+	return report.Lines(), err
 }
 
 // absoluteModel makes the model's path absolute: the server may run elsewhere.

@@ -62,11 +62,7 @@ func lastRollout(e *v1alpha1.ScoringEndpoint) string {
 
 // document reads a document for a cluster, and settles its name and namespace.
 func (c *Client) document(text []byte) (*spec.Document, []string, error) {
-	doc, report, err := spec.Load(text)
-	if err != nil {
-		return nil, nil, fail(ErrInvalid, "%v", err)
-	}
-	r, more, err := doc.For(spec.Cluster)
+	doc, r, report, err := spec.Read(text, spec.Cluster)
 	if err != nil {
 		return nil, nil, fail(ErrInvalid, "%v", err)
 	}
@@ -81,7 +77,7 @@ func (c *Client) document(text []byte) (*spec.Document, []string, error) {
 		return nil, nil, fail(ErrInvalid, "metadata.name: %q: --endpoint says %q; let both name the same, or leave --endpoint out", r.Name, c.endpoint)
 	}
 	c.endpoint = r.Name
-	return doc, append(append([]string{}, report.Lines()...), more.Lines()...), nil
+	return doc, append([]string{}, report.Lines()...), nil
 }
 
 func (c *Client) write(ctx context.Context, doc *spec.Document, dryRun, force bool) (*v1alpha1.ScoringEndpoint, error) {

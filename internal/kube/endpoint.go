@@ -68,11 +68,7 @@ func resolve(e *v1alpha1.ScoringEndpoint) (spec.Resolved, []byte, error) {
 
 // read reads a document for a cluster.
 func read(text []byte) (*spec.Document, spec.Resolved, error) {
-	doc, _, err := spec.Load(text)
-	if err != nil {
-		return nil, spec.Resolved{}, err
-	}
-	r, _, err := doc.For(spec.Cluster)
+	doc, r, _, err := spec.Read(text, spec.Cluster)
 	return doc, r, err
 }
 

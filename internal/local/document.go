@@ -18,11 +18,7 @@ import (
 
 // resolve reads a document for this mode and digests its model.
 func resolve(text []byte, base string) (*spec.Document, spec.Resolved, []string, error) {
-	doc, report, err := spec.Load(text)
-	if err != nil {
-		return nil, spec.Resolved{}, nil, refused(err)
-	}
-	r, more, err := doc.For(spec.Local)
+	doc, r, report, err := spec.Read(text, spec.Local)
 	if err != nil {
 		return nil, spec.Resolved{}, nil, refused(err)
 	}
@@ -33,7 +29,7 @@ func resolve(text []byte, base string) (*spec.Document, spec.Resolved, []string,
 		}
 		r = r.WithModelDigest(sum)
 	}
-	return doc, r, append(report.Lines(), more.Lines()...), nil
+	return doc, r, report.Lines(), nil
 }
 
 func refused(err error) error {

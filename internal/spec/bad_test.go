@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -75,6 +76,43 @@ func TestAllProblemsAreSaidAtOnce(t *testing.T) {
 	}
 }
 
+// TestWhatAModeRefusesIsSaidWithTheRest: one mends a document once, whatever is wrong
+// with it: how it is written, its values, or what the mode does not take. What follows
+// only from something that could not be read is not said.
+func TestWhatAModeRefusesIsSaidWithTheRest(t *testing.T) {
+	const own = "  notify: [{url: \"http://127.0.0.1:15000/quitquitquit\"}]"
+	for _, c := range []struct {
+		name, text string
+		mode       Mode
+		want       []string
+	}{
+		{"a value", "  rollout: {warmup: soon}\n" + own, Cluster, []string{"spec.rollout.warmup", "spec.scorer.image", "spec.notify[0].url"}},
+		{"an unknown field", "  rolout: {warmup: soon}\n" + own, Cluster, []string{"spec.rolout", "spec.notify[0].url"}},
+		{"a kind of value", "  rollout: {minRequests: many, keepOld: later}\n" + own, Cluster, []string{"spec.rollout.minRequests", "spec.rollout.keepOld", "spec.scorer.image", "spec.notify[0].url"}},
+		{"a field beside", "  notify: [{url: \"http://localhost\", fromat: Slack}]", Cluster, []string{"spec.notify[0].fromat", "spec.scorer.image", "spec.notify[0].url"}},
+		{"a name that is wrong", "  scaling: {min: 2, mx: 5}\n  contract: {path: score}", Local, []string{"spec.scaling.mx", "spec.contract.path"}},
+		{"on one machine", "  rollout: {warmup: soon}\n  traffic: {header: blue}", Local, []string{"spec.traffic.header", "spec.rollout.warmup"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, _, err := Read(fmt.Appendf(nil, good, c.text), c.mode)
+			var all *Errors
+			if !errors.As(err, &all) {
+				t.Fatalf("error %v, want a list of problems", err)
+			}
+			var got []string
+			for _, p := range all.Problems {
+				got = append(got, p.Path)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s\n%v", diff, err)
+			}
+		})
+	}
+	if _, _, _, err := Read([]byte("spec: {scorre: {}}"), Cluster); err == nil || strings.Contains(err.Error(), "spec.scorer") {
+		t.Errorf("%v: want that nothing is said of what the wrong name hides", err)
+	}
+}
+
 func TestAModeRefusesWhatItCannotDo(t *testing.T) {
 	for _, c := range []struct {
 		mode         Mode
@@ -131,6 +169,11 @@ func FuzzLoad(f *testing.F) {
 		var all *Errors
 		if err != nil && (!errors.As(err, &all) || len(all.Problems) == 0) {
 			t.Fatalf("refused without a problem: %v", err)
+		}
+		for _, m := range []Mode{Local, Cluster} {
+			if _, _, _, more := Read(doc, m); err != nil && (more == nil || strings.Count(more.Error(), "\n") < strings.Count(err.Error(), "\n")) {
+				t.Fatalf("Read says %v, Load says %v", more, err)
+			}
 		}
 		if err != nil {
 			return

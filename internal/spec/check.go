@@ -15,12 +15,38 @@ import (
 type checker struct {
 	lines    map[string][2]int
 	problems []Problem
+	broken   []Problem // those of them that hide other fields: what could not be read
 	notes    []string
 }
 
+func (c *checker) err() error {
+	if len(c.problems) == 0 {
+		return nil
+	}
+	return &Errors{c.problems}
+}
+
 func (c *checker) bad(path, problem, remedy string) {
+	if c.follows(path) {
+		return
+	}
 	at := c.lines[path]
 	c.problems = append(c.problems, Problem{Path: path, Line: at[0], Column: at[1], Problem: problem, Remedy: remedy})
+}
+
+// follows reports that a field may be wrong only because of what could not be read: it
+// is that field, above or below it, or one that is missing where another has a wrong name.
+func (c *checker) follows(path string) bool {
+	return slices.ContainsFunc(c.broken, func(b Problem) bool {
+		beside := b.Path[:max(strings.LastIndexByte(b.Path, '.'), 0)]
+		return within(path, b.Path) || within(b.Path, path) || !c.written(path) && within(path, beside)
+	})
+}
+
+// within reports whether a path is another, or below it.
+func within(path, of string) bool {
+	rest, below := strings.CutPrefix(path, of)
+	return below && (of == "" || rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 func (c *checker) note(text string) { c.notes = append(c.notes, text) }

@@ -80,10 +80,40 @@ type Resolved struct {
 
 // Load reads a document: every problem at once, each with its place and remedy.
 func Load(text []byte) (*Document, Report, error) {
+	d, c := loaded(text)
+	if err := c.err(); err != nil {
+		return nil, Report{}, err
+	}
+	return d, Report{Notes: c.notes}, nil
+}
+
+// Read is Load and For in one: who mends a document is told at once what is wrong with
+// it, and what the mode does not take.
+func Read(text []byte, m Mode) (*Document, Resolved, Report, error) {
+	d, c := loaded(text)
+	if d == nil {
+		return nil, Resolved{}, Report{}, c.err()
+	}
+	r := d.as(m, c)
+	if err := c.err(); err != nil {
+		return nil, Resolved{}, Report{}, err
+	}
+	return d, d.finished(m, r), Report{Notes: c.notes}, nil
+}
+
+// mostBroken bounds what is looked at beside fields that cannot be read.
+const mostBroken = 100
+
+// loaded reads as much as can be read; no document: nothing can.
+func loaded(text []byte) (*Document, *checker) {
 	p := &parser{}
 	tree := p.parse(text, reflect.TypeFor[v1alpha1.ScoringEndpoint]())
-	if len(p.problems) > 0 {
-		return nil, Report{}, &Errors{p.problems}
+	c := &checker{lines: p.lines, problems: p.problems, broken: p.problems}
+	if tree == nil || p.nodes > maxNodes || len(p.problems) > mostBroken {
+		if len(p.problems) == 0 {
+			c.bad("document", "is empty", "it must be one YAML document; serin init writes one to begin with")
+		}
+		return nil, c
 	}
 	d := &Document{lines: p.lines}
 	raw, err := json.Marshal(tree)
@@ -94,37 +124,50 @@ func Load(text []byte) (*Document, Report, error) {
 		d.written = raw
 	}
 	if err != nil {
-		return nil, Report{}, &Errors{[]Problem{{Path: "spec", Problem: err.Error(), Remedy: "see serin validate --help"}}}
+		c.bad("spec", err.Error(), "see serin validate --help")
+		return nil, c
 	}
 	setDefaults(&d.endpoint.Spec)
-	c := &checker{lines: d.lines}
 	if !c.written("spec.scorer.port") { // a 0 that is written is refused
 		d.endpoint.Spec.Scorer.Port = defaultPort
 	}
+	d.check(c)
+	return d, c
+}
+
+func (d *Document) check(c *checker) {
+	s := &d.endpoint.Spec
 	c.head(d.endpoint)
-	c.scorer(d.endpoint.Spec.Scorer)
-	c.adopt(d.endpoint.Spec.Adopt)
-	c.scaling(&d.endpoint.Spec.Scaling)
-	c.contract(d.endpoint.Spec.Contract)
-	d.ready = c.readiness(d.endpoint.Spec.Scorer.Readiness)
-	d.traffic = c.traffic(d.endpoint.Spec.Traffic)
-	d.plan = c.plan(d.endpoint.Spec.Rollout)
-	d.policy = c.policy(d.endpoint.Spec.Judge)
+	c.scorer(s.Scorer)
+	c.adopt(s.Adopt)
+	c.scaling(&s.Scaling)
+	c.contract(s.Contract)
+	d.ready = c.readiness(s.Scorer.Readiness)
+	d.traffic = c.traffic(s.Traffic)
+	d.plan = c.plan(s.Rollout)
+	d.policy = c.policy(s.Judge)
 	d.policy.Sticky = d.traffic.Sticky.Cookie+d.traffic.Sticky.Header != ""
 	d.policy.HarmBudget = d.plan.HarmBudget
-	c.labels(d.endpoint.Spec.Judge.Labels, d.plan.MaxDuration)
-	c.together(d.endpoint.Spec, d.plan)
-	c.notify(d.endpoint.Spec.Notify)
-	if len(c.problems) > 0 {
-		return nil, Report{}, &Errors{c.problems}
+	c.labels(s.Judge.Labels, d.plan.MaxDuration)
+	if len(c.broken) == 0 { // else half of what belongs together may be missing
+		c.together(*s, d.plan)
 	}
-	return d, Report{Notes: c.notes}, nil
+	c.notify(s.Notify)
 }
 
 // For returns the document as a mode uses it, and what it does not use.
 func (d *Document) For(m Mode) (Resolved, Report, error) {
-	s := d.endpoint.Spec
 	c := &checker{lines: d.lines}
+	r := d.as(m, c)
+	if err := c.err(); err != nil {
+		return Resolved{}, Report{}, err
+	}
+	return d.finished(m, r), Report{Notes: c.notes}, nil
+}
+
+// as checks what the mode asks for.
+func (d *Document) as(m Mode, c *checker) Resolved {
+	s := d.endpoint.Spec
 	r := Resolved{
 		Name: d.endpoint.Name, Namespace: d.endpoint.Namespace, Endpoint: d.endpoint, Plan: d.plan, Policy: d.policy, Traffic: d.traffic, Readiness: d.ready, Notify: s.Notify,
 		Contract: Contract{s.Contract.Path, s.Contract.Protocol, s.Contract.JSONPath},
@@ -137,12 +180,14 @@ func (d *Document) For(m Mode) (Resolved, Report, error) {
 	if m == Cluster && c.written("spec.scorer.readiness.timeout") {
 		c.note("spec.scorer.readiness.timeout has no effect on Kubernetes yet: spec.rollout.progressDeadline bounds how long a version may take to be ready")
 	}
-	if len(c.problems) > 0 {
-		return Resolved{}, Report{}, &Errors{c.problems}
-	}
-	r.Digest = digest(m, s.Scorer, "")
-	r.Version = versionOf(s.Scorer, r.Digest)
-	return r, Report{Notes: c.notes}, nil
+	return r
+}
+
+func (d *Document) finished(m Mode, r Resolved) Resolved {
+	s := d.endpoint.Spec.Scorer
+	r.Digest = digest(m, s, "")
+	r.Version = versionOf(s, r.Digest)
+	return r
 }
 
 func (d *Document) local(c *checker, r *Resolved) {
