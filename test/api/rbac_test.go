@@ -110,10 +110,15 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	istioKinds(t, c)
 	namespaces(t, c, "serin-system", "driven")
 	rights := controllerRights(t, c)
+	core := kubernetes.NewForConfigOrDie(c.RESTConfig())
+	// One that another test's controller left would not have to be made.
+	if err := core.CoordinationV1().Leases("serin-system").Delete(t.Context(), "serin-controller", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
 	u := &used{rights: map[string]bool{}}
 	at, hook := runController(t, c, u), newHook(t)
 
-	d := drive{t, c, client(t, c.RESTConfig()), kubernetes.NewForConfigOrDie(c.RESTConfig()), hook.url}
+	d := drive{t, c, client(t, c.RESTConfig()), core, hook.url}
 	d.history(12)
 	go d.kubelet(t.Context())
 	d.apply("1")
