@@ -56,6 +56,19 @@ func adoptedStatus(d *appsv1.Deployment) rollout.RevisionStatus {
 	return st
 }
 
+// introduction is how long the mesh is given to hear of the Service of pods that run already: routes
+// that reach the gateway before it knows where they lead are answered with 503. A version that Serin
+// starts takes longer than that to become ready.
+const introduction = 2 * time.Second
+
+// introduced holds an adopted revision back while the mesh may not know its Service yet.
+func (p *platform) introduced(st rollout.RevisionStatus) rollout.RevisionStatus {
+	if since := p.cfg.Clock().Sub(p.adoptedAt); since >= 0 && since < introduction {
+		st.Ready = false
+	}
+	return st
+}
+
 // takesOurs reports whether a selector takes pods of some revision that Serin makes.
 func takesOurs(k Key, selector map[string]string) bool {
 	for n := range highestClash {
@@ -160,7 +173,8 @@ func (p *platform) adopt(ctx context.Context, d *appsv1.Deployment, r rollout.Re
 		return err
 	}
 	digest := d.Annotations[AnnotationAdopted]
-	if digest == "" {
+	first := digest == ""
+	if first {
 		digest = templateDigest(d)
 	}
 	marks := map[string]any{LabelEndpoint: p.key.Name, LabelRevision: r.Name}
@@ -170,6 +184,9 @@ func (p *platform) adopt(ctx context.Context, d *appsv1.Deployment, r rollout.Re
 	}
 	if err := p.write(ctx, MakeAdoptedService(in, d)); err != nil {
 		return fmt.Errorf("adopting deployment %q: %w", d.Name, err)
+	}
+	if first {
+		p.adoptedAt = p.cfg.Clock()
 	}
 	return nil
 }

@@ -70,6 +70,10 @@ func TestAdoptionTouchesNoPod(t *testing.T) {
 	if diff := cmp.Diff(d.Spec.Selector.MatchLabels, s.Spec.Selector); diff != "" || s.Spec.Ports[0].TargetPort.IntValue() != 5001 || s.Spec.Ports[0].Name != portName {
 		t.Errorf("the Service has ports %+v and selects (-want +got):\n%s", s.Spec.Ports, diff)
 	}
+	if w.observe().Revisions[r1.Name].Ready {
+		t.Error("it is ready before the mesh can have heard of its Service: routes to it would lead nowhere")
+	}
+	w.now = w.now.Add(introduction)
 	want := rollout.RevisionStatus{Started: true, Ready: true, ReadyReplicas: 2, WantReplicas: 2, Unrecorded: true}
 	if diff := cmp.Diff(want, w.observe().Revisions[r1.Name]); diff != "" {
 		t.Errorf("seen (-want +got):\n%s", diff)
@@ -186,6 +190,7 @@ func TestWhoChangesAnAdoptedDeploymentIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.apply(rollout.StartRevision{Revision: r1})
+	w.now = w.now.Add(introduction)
 	st := w.observe().Revisions[r1.Name]
 	if !st.Ready || st.WantReplicas != 3 || !strings.Contains(st.Failure, "changed the pod template") {
 		t.Errorf("seen %+v, want it ready and said that it was changed", st)

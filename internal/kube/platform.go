@@ -75,6 +75,7 @@ type platform struct {
 	unwritten  bool
 	refused    refusal
 	notAdopted refusal
+	adoptedAt  time.Time           // when a Deployment became a revision here; zero: before
 	mine       map[string]identity // as last written, by kind and name
 	scaled     map[string]int32    // replicas that were told of, by Deployment
 	// tell says what somebody else did, as an Event of the endpoint; nil: in the log alone.
@@ -129,7 +130,7 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 		}
 		st := revisionStatus(d, podsOf(name, pods.Items))
 		if adopted(d) {
-			st = adoptedStatus(d)
+			st = p.introduced(adoptedStatus(d))
 		}
 		if name == p.routing.Candidate {
 			heed(&st, name, pods.Items)

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -72,15 +74,15 @@ func TestA3UpdateWithNoCandidateRunning(t *testing.T) {
 // change is a write that the API server told of.
 type change struct {
 	version  string // of the object: grows with every write to the cluster
-	revision string // of a Deployment; empty: of the routes
+	revision string // of a Deployment or a pod; empty: of the routes
 	gone     bool
-	ready    int32
+	ready    bool             // a pod
 	weights  map[string]int32 // by revision
 }
 
 // changes notes what is written to an endpoint's routes and revisions, in order for
 // each kind, until the function returned is called.
-func (w *world) changes() (stop func() (routes, revisions []change)) {
+func (w *world) changes() (stop func() (routes, revisions, pods []change)) {
 	w.t.Helper()
 	api, err := client.NewWithWatch(mesh.RESTConfig(), client.Options{Scheme: mesh.api.Scheme()})
 	if err != nil {
@@ -88,9 +90,9 @@ func (w *world) changes() (stop func() (routes, revisions []change)) {
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	var wait sync.WaitGroup
-	var routes, revisions []change
+	var routes, revisions, pods []change
 	mine := []client.ListOption{client.InNamespace(w.namespace), client.MatchingLabels{kube.LabelEndpoint: w.name}}
-	for list, into := range map[client.ObjectList]*[]change{&istio.VirtualServiceList{}: &routes, &appsv1.DeploymentList{}: &revisions} {
+	for list, into := range map[client.ObjectList]*[]change{&istio.VirtualServiceList{}: &routes, &appsv1.DeploymentList{}: &revisions, &corev1.PodList{}: &pods} {
 		events, err := api.Watch(ctx, list, mine...)
 		if err != nil {
 			w.t.Fatal(err)
@@ -104,10 +106,10 @@ func (w *world) changes() (stop func() (routes, revisions []change)) {
 			}
 		})
 	}
-	return func() ([]change, []change) {
+	return func() ([]change, []change, []change) {
 		cancel()
 		wait.Wait()
-		return routes, revisions
+		return routes, revisions, pods
 	}
 }
 
@@ -123,7 +125,12 @@ func noted(e watch.Event) (c change, ok bool) {
 			}
 		}
 	case *appsv1.Deployment:
-		c.version, c.revision, c.ready = o.ResourceVersion, o.Name, o.Status.ReadyReplicas
+		c.version, c.revision = o.ResourceVersion, o.Name
+	case *corev1.Pod:
+		c.version, c.revision = o.ResourceVersion, o.Labels[kube.LabelRevision]
+		c.ready = slices.ContainsFunc(o.Status.Conditions, func(p corev1.PodCondition) bool {
+			return p.Type == corev1.PodReady && p.Status == corev1.ConditionTrue
+		})
 	default:
 		return c, false
 	}
@@ -147,7 +154,7 @@ func TestI1WeightToZeroBeforeTheVersionChanges(t *testing.T) {
 	stop := w.changes()
 	w.apply(acting("v3", "").with(steps))
 	st := w.awaitWeight("v3", 5000)
-	routes, revisions := stop()
+	routes, revisions, pods := stop()
 	w.superseded(first)
 	w.abort(st)
 	quiet()
@@ -162,7 +169,7 @@ func TestI1WeightToZeroBeforeTheVersionChanges(t *testing.T) {
 	}
 	taken := at(routes, func(c change) bool { return c.weights["over-r2"] == 0 })
 	made := at(revisions, func(c change) bool { return c.revision == "over-r3" })
-	ready := at(revisions, func(c change) bool { return c.revision == "over-r3" && c.ready > 0 })
+	ready := at(pods, func(c change) bool { return c.revision == "over-r3" && c.ready }) // its Deployment tells of it later
 	given := at(routes, func(c change) bool { return c.weights["over-r3"] > 0 })
 	if !before(taken, made) || !before(made, ready) || !before(ready, given) {
 		t.Errorf("weight taken at %s, pods made at %s, ready at %s, weight given at %s; want them in this order", taken, made, ready, given)
@@ -182,8 +189,10 @@ func TestA4AbortAndLoseTheCandidate(t *testing.T) {
 	w, quiet := begin(t, "lost", 60, plan{})
 	w.apply(plan{Version: "v2", Scaling: "{replicas: 2}", Steps: "{weight: 50%, minDuration: 10m}, {weight: 100%}"})
 	st := w.awaitWeight("v2", 5000)
-	w.scale("lost-r2", "0")
+	var both sync.WaitGroup
+	both.Go(func() { w.scale("lost-r2", "0") })
 	w.abort(st)
+	both.Wait()
 	w.onlyTo("lost-r1", w.awaitOutcome("v2", "Aborted", time.Minute))
 	quiet()
 }
