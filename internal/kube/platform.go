@@ -78,12 +78,13 @@ type platform struct {
 	adoptedAt  time.Time           // when a Deployment became a revision here; zero: before
 	mine       map[string]identity // as last written, by kind and name
 	scaled     map[string]int32    // replicas that were told of, by Deployment
+	publishing map[string]bool     // whether a Service was last written to publish what is not ready, by revision
 	// tell says what somebody else did, as an Event of the endpoint; nil: in the log alone.
 	tell func(reason, message string)
 }
 
 func newPlatform(k Key, cfg Config, api client.Client, direct client.Reader, mesh Mesh) *platform {
-	return &platform{key: k, cfg: cfg, api: api, direct: direct, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}, mine: map[string]identity{}, scaled: map[string]int32{}}
+	return &platform{key: k, cfg: cfg, api: api, direct: direct, mesh: mesh, scorers: map[string]v1alpha1.Scorer{}, mine: map[string]identity{}, scaled: map[string]int32{}, publishing: map[string]bool{}}
 }
 
 // set takes a new document: traffic and scaling change at the next apply.

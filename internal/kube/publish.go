@@ -85,5 +85,6 @@ func (p *platform) writeService(ctx context.Context, in RevisionInput) error {
 		return err
 	}
 	p.published = published{in.Revision.Name, in.Candidate}
+	p.publishing[in.Revision.Name] = in.Candidate
 	return nil
 }

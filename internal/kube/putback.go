@@ -130,13 +130,11 @@ func (p *platform) keepService(ctx context.Context, d *appsv1.Deployment) error 
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("reading the Service of revision %q: %w", name, err)
 	}
-	switch {
-	case name == p.routing.Stable:
-		in.Candidate = false
-	case name == p.published.revision:
-		in.Candidate = p.published.notReady
-	default: // one that is kept: as it was
-		in.Candidate = have.Spec.PublishNotReadyAddresses
+	// As it was last written: publish and promote say when that changes.
+	if notReady, known := p.publishing[name]; known {
+		in.Candidate = notReady
+	} else {
+		in.Candidate = have.Spec.PublishNotReadyAddresses && name != p.routing.Stable
 	}
 	want := MakeService(in)
 	if adopted(d) {

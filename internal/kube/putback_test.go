@@ -46,6 +46,32 @@ func TestTheServiceOfAnAdoptedRevisionIsMadeAgain(t *testing.T) {
 	}
 }
 
+// TestSerinsOwnMovesAreNobodysEdit: whatever the controller looks at between two of its own
+// writes, it tells of nobody.
+func TestSerinsOwnMovesAreNobodysEdit(t *testing.T) {
+	pod := candidatePod(1, true)
+	w := newWorld(t, &pod)
+	told := w.listening()
+	split, all := second, second
+	split.Stable, split.Candidate, split.WeightBP, all.Epoch = r1.Name, r2.Name, 1000, split.Epoch+1
+	for _, a := range []rollout.Action{
+		rollout.StartRevision{Revision: r1}, rollout.SetRouting{Routing: first}, rollout.PromoteRevision{Revision: r1},
+		rollout.StartRevision{Revision: r2}, rollout.SetRouting{Routing: split}, rollout.SetRouting{Routing: all}, rollout.PromoteRevision{Revision: r2},
+	} {
+		w.apply(a)
+		w.tidyUp()
+	}
+	for _, r := range []rollout.Revision{r1, r2} {
+		var s corev1.Service
+		if err := w.get(r.Name, &s); err != nil || s.Spec.PublishNotReadyAddresses {
+			t.Errorf("%s publishes what is not ready (%v), want that production and the old version do not", r.Name, err)
+		}
+	}
+	if len(*told) > 0 {
+		t.Errorf("told %q of Serin's own writes", *told)
+	}
+}
+
 // TestWhatTheAPIServerInsistsOnIsNotFought: where an admission webhook adds something to
 // every write, what is asked for is not what is answered: it is told once, then taken.
 func TestWhatTheAPIServerInsistsOnIsNotFought(t *testing.T) {

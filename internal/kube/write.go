@@ -169,6 +169,8 @@ func (p *platform) remove(ctx context.Context, name string) error {
 
 func (p *platform) removeService(ctx context.Context, name string) error {
 	p.forgetMade("Service", name)
+	delete(p.publishing, name)
+	delete(p.scaled, name)
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: p.key.Namespace, Name: name}}
 	if err := p.api.Delete(ctx, s); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("removing the Service of revision %q: %w", name, err)

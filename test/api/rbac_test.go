@@ -141,6 +141,7 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	hook.told(d, "Aborted")
 	d.used(u, "delete deployments.apps")
 	d.used(u, "delete scoringrollouts.serin.dev")
+	d.onlyTheGateway()
 	d.otherRoutes()
 	d.adopts()
 	d.used(u, "get deployments.apps", "get virtualservices.networking.istio.io", "delete virtualservices.networking.istio.io", "delete gateways.networking.istio.io")
@@ -332,6 +333,19 @@ func (d drive) takeGateway() {
 		is, err := gateways.Get(ctx, "driver", metav1.GetOptions{})
 		return err == nil && is.GetUID() != was.GetUID()
 	}, nil)
+}
+
+// onlyTheGateway: of a whole rollout nothing that Serin itself writes is taken for somebody
+// else's doing; what was is told.
+func (d drive) onlyTheGateway() {
+	d.t.Helper()
+	list, err := d.core.CoreV1().Events("driven").List(d.t.Context(), metav1.ListOptions{FieldSelector: "reason=PutBack"})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if len(list.Items) != 1 || !strings.HasPrefix(list.Items[0].Message, `Gateway "driver" was deleted`) {
+		d.t.Errorf("events of what was put back: %+v, want one, of the Gateway", list.Items)
+	}
 }
 
 // otherRoutes moves the routes into a VirtualService of somebody else's.

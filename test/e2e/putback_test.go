@@ -67,7 +67,7 @@ func (w *world) editImage(name string) {
 	w.t.Logf("Deployment %s: put back after %s", name, time.Since(began).Round(time.Millisecond))
 }
 
-// failedSince are the requests that failed from a time on, and how long they did.
+// failedSince is how many requests failed from a time on, and for how long.
 func failedSince(all []answer, from time.Time) (n int, last time.Duration) {
 	for _, a := range failures(all) {
 		if !a.at.Before(from) {
@@ -78,9 +78,9 @@ func failedSince(all []answer, from time.Time) (n int, last time.Duration) {
 }
 
 // TestRevisionsArePutBackUnderTraffic: somebody edits and deletes what runs, production
-// and candidate, at 10 % and 100 requests a second. An edit costs no request and no pod,
-// a Service or a candidate that is deleted no request. Production without pods fails until
-// new ones are ready: nobody stands behind it.
+// and candidate, at 10 % and 100 requests a second. An edit costs no request and no pod, a
+// candidate that is deleted no request. A Service may be missed for a moment, and production
+// without pods fails until new ones are ready: nobody stands behind it.
 func TestRevisionsArePutBackUnderTraffic(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "putback")
@@ -91,7 +91,7 @@ func TestRevisionsArePutBackUnderTraffic(t *testing.T) {
 	w.apply(plan{Version: "v2", Steps: "{weight: 10%, minDuration: 10m}, {weight: 100%}"})
 	w.awaitStep("v2", 0)
 	const r1, r2 = "putback-r1", "putback-r2"
-	settled := func(what string, from time.Time) {
+	settled := func(what string, from time.Time, most time.Duration) {
 		t.Helper()
 		time.Sleep(3 * time.Second) // of traffic, and what it does is seen
 		w.await(what+": both serve", time.Minute, func(s engine.Status) bool {
@@ -100,14 +100,14 @@ func TestRevisionsArePutBackUnderTraffic(t *testing.T) {
 		time.Sleep(time.Second) // of traffic
 		n, last := failedSince(w.answers(), from)
 		t.Logf("%s: %d requests failed, the last after %s", what, n, last.Round(10*time.Millisecond))
-		if n > 0 && what != "production's Deployment" || last > 30*time.Second {
-			t.Errorf("%s: %d requests failed for %s, want none, or of production few seconds", what, n, last)
+		if last > most {
+			t.Errorf("%s: %d requests failed for %s, want at most %s", what, n, last, most)
 		}
 	}
 	for _, name := range []string{r1, r2} {
 		before, from := w.readyPods(name), time.Now()
 		w.editImage(name)
-		settled("an edit of "+name, from)
+		settled("an edit of "+name, from, 0)
 		if after := w.readyPods(name); !maps.Equal(before, after) {
 			t.Errorf("%s: pods %v became %v", name, before, after)
 		}
@@ -115,10 +115,14 @@ func TestRevisionsArePutBackUnderTraffic(t *testing.T) {
 	for _, x := range []struct {
 		what, name string
 		o          client.Object
-	}{{"the candidate's Deployment", r2, &appsv1.Deployment{}}, {"the candidate's Service", r2, &corev1.Service{}}, {"production's Service", r1, &corev1.Service{}}, {"production's Deployment", r1, &appsv1.Deployment{}}} {
+		most       time.Duration
+	}{
+		{"the candidate's Deployment", r2, &appsv1.Deployment{}, 0}, {"the candidate's Service", r2, &corev1.Service{}, 5 * time.Second},
+		{"production's Service", r1, &corev1.Service{}, 5 * time.Second}, {"production's Deployment", r1, &appsv1.Deployment{}, 30 * time.Second},
+	} {
 		from := time.Now()
 		w.takeAway(x.o, x.name)
-		settled(x.what, from)
+		settled(x.what, from, x.most)
 	}
 	t.Logf("%d requests in all", len(stop()))
 }
