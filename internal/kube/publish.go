@@ -23,6 +23,8 @@ type published struct {
 // it off: those that are ready are better than it; should the last of them crash at that
 // time, the gateway has nobody to ask until the weight is taken away.
 // While a pod ends it stays as it was: its address is needed until it has no weight (heed).
+// One that ends and has not begun may have an address until it is gone: an edit that was
+// put back leaves such a pod.
 func mayPublish(pods []corev1.Pod, want int, was bool) bool {
 	begun, begins := 0, false
 	for i := range pods {
@@ -31,7 +33,7 @@ func mayPublish(pods []corev1.Pod, want int, was bool) bool {
 		case p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed:
 		case p.DeletionTimestamp != nil && p.Status.Phase == corev1.PodRunning:
 			return was
-		case p.DeletionTimestamp != nil:
+		case p.DeletionTimestamp != nil && hasBegun(p):
 		case hasBegun(p):
 			begun++
 		default:

@@ -54,6 +54,7 @@ func TestWhenACandidatePublishesAddressesThatAreNotReady(t *testing.T) {
 		{"one ends, it was off", []corev1.Pod{candidatePod(2, true), ending(candidatePod(1, true))}, 1, false, false},
 		{"one has ended, its successor is up", []corev1.Pod{ending(inPhase(candidatePod(1, true), corev1.PodFailed)), candidatePod(2, true)}, 1, false, true},
 		{"one was evicted, its successor is not made yet", []corev1.Pod{inPhase(candidatePod(1, true), corev1.PodFailed)}, 1, true, false},
+		{"one ends that never began", []corev1.Pod{begun, ending(inPhase(candidatePod(2, false), corev1.PodPending))}, 1, true, false},
 		{"none wanted", nil, 0, false, true},
 	} {
 		if got := mayPublish(c.pods, c.want, c.was); got != c.may {
