@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// PythonHome is where the wheels of a PythonLayer lie; their programs are in bin, below it.
+// PythonHome is where the wheels of a Python layer lie; their programs are in bin, below it.
 const PythonHome = "/opt/python"
 
 // pythonRecipe changes when what follows makes another layer of the same input.
