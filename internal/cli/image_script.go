@@ -110,7 +110,7 @@ func (o *imageOptions) scriptSpec(ctx context.Context, s *image.Spec, progress i
 	}
 	say("calling init() of " + o.script.script)
 	err = script.Try(ctx, cache, s.Layers)
-	if errors.Is(err, image.ErrScript) || errors.Is(err, image.ErrServer) {
+	if errors.Is(err, image.ErrScript) {
 		return exit{ExitUsage, err}
 	}
 	return err

@@ -124,20 +124,25 @@ func (p pythonPacker) apt(ctx context.Context, args ...string) (string, error) {
 	return command(ctx, "apt-get", append(options, args...)...)
 }
 
+// install asks again with new lists where they do not serve: on a machine that never asked for them, or where a package
+// has gone from its archive.
 func (p pythonPacker) install(ctx context.Context, how string) (string, error) {
-	return p.apt(ctx, append([]string{"install", how, "python3-minimal", "libpython3-stdlib"}, p.Packages...)...)
+	args := append([]string{"install", how, "python3-minimal", "libpython3-stdlib"}, p.Packages...)
+	out, err := p.apt(ctx, args...)
+	if err == nil {
+		return out, nil
+	}
+	if _, err := p.apt(ctx, "update"); err != nil {
+		return "", err
+	}
+	return p.apt(ctx, args...)
 }
 
 // key says what the layer is made of: each package's version, and the requirements.
 func (p pythonPacker) key(ctx context.Context) (string, error) {
 	list, err := p.install(ctx, "--print-uris")
-	if err != nil { // a machine that has never asked for Debian's lists
-		if _, err := p.apt(ctx, "update"); err != nil {
-			return "", err
-		}
-		if list, err = p.install(ctx, "--print-uris"); err != nil {
-			return "", err
-		}
+	if err != nil {
+		return "", err
 	}
 	wheels, err := os.ReadFile(p.Requirements)
 	if err != nil {
@@ -156,7 +161,7 @@ func (p pythonPacker) key(ctx context.Context) (string, error) {
 // pack makes the layer under its final name only when it is whole.
 func (p pythonPacker) pack(ctx context.Context, to string) error {
 	p.Say("downloading Debian's Python")
-	if err := p.download(ctx); err != nil {
+	if _, err := p.install(ctx, "--download-only"); err != nil {
 		return err
 	}
 	debs, err := filepath.Glob(filepath.Join(p.dir, "debs", "*.deb"))
@@ -182,16 +187,4 @@ func (p pythonPacker) pack(ctx context.Context, to string) error {
 		return err
 	}
 	return os.Rename(filepath.Join(p.dir, "layer"), to)
-}
-
-// download asks again with new lists where a package has gone from its archive.
-func (p pythonPacker) download(ctx context.Context) error {
-	if _, err := p.install(ctx, "--download-only"); err == nil {
-		return nil
-	}
-	if _, err := p.apt(ctx, "update"); err != nil {
-		return err
-	}
-	_, err := p.install(ctx, "--download-only")
-	return err
 }

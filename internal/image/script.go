@@ -18,11 +18,8 @@ const (
 // server is what serves a scoring script: Azure ML's inference server.
 const server = PythonHome + "/bin/azmlinfsrv"
 
-// Errors of a scoring script, which its author mends.
-var (
-	ErrScript = errors.New("the image would not score, nothing was pushed")
-	ErrServer = errors.New("the requirements install no azmlinfsrv, nothing was pushed")
-)
+// ErrScript is a fault of a scoring script, which its author mends.
+var ErrScript = errors.New("the image would not score, nothing was pushed")
 
 // Script is a scoring script in the style of Azure ML, with init() and run(), on
 // Azure ML's inference server (PyPI: azureml-inference-server-http).
@@ -73,7 +70,7 @@ func (s Script) Try(ctx context.Context, cache string, layers []Layer) error {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(root, server)); err != nil {
-		return fmt.Errorf("%w: add azureml-inference-server-http, with its version", ErrServer)
+		return fmt.Errorf("%w: the requirements install no azmlinfsrv: add azureml-inference-server-http, with its version", ErrScript)
 	}
 	if _, err := inside(ctx, root, s.Environment(), "-c", trial, filepath.Join(ScriptFolder, s.Path), ScriptFolder); err != nil {
 		return fmt.Errorf("%w: %w", ErrScript, err)
