@@ -215,23 +215,30 @@ func TestKubeloginIsPinned(t *testing.T) {
 	}
 }
 
-// TestTrivyKnowsTheFlags asks the manual that comes with trivy's source: its pages are made from the program's own flags.
-func TestTrivyKnowsTheFlags(t *testing.T) {
-	needReal(t)
-	out, err := run(t, []string{"GOFLAGS=-mod=mod"}, t.TempDir(), "go", "mod", "download", "-json", "github.com/aquasecurity/trivy@"+trivyVersion)
+// moduleFolder is where a Go module lies, downloaded as MODULE@VERSION.
+func moduleFolder(t *testing.T, module string) string {
+	t.Helper()
+	out, err := run(t, []string{"GOFLAGS=-mod=mod"}, t.TempDir(), "go", "mod", "download", "-json", module)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &module); err != nil {
+	var found struct{ Dir string }
+	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &found); err != nil {
 		t.Fatal(err)
 	}
+	return found.Dir
+}
+
+// TestTrivyKnowsTheFlags asks the manual that comes with trivy's source: its pages are made from the program's own flags.
+func TestTrivyKnowsTheFlags(t *testing.T) {
+	needReal(t)
+	manual := moduleFolder(t, "github.com/aquasecurity/trivy@"+trivyVersion)
 	asked := 0
 	for _, c := range commands(t) {
 		if c.Name != "trivy" {
 			continue
 		}
-		page, err := os.ReadFile(filepath.Join(module.Dir, "docs/guide/references/configuration/cli/trivy_"+c.Args[0]+".md"))
+		page, err := os.ReadFile(filepath.Join(manual, "docs/guide/references/configuration/cli/trivy_"+c.Args[0]+".md"))
 		if err != nil {
 			t.Errorf("%s: %v", c, err)
 			continue

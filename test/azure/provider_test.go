@@ -1,7 +1,6 @@
 package azure_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -80,14 +79,7 @@ func (m manual) wrong(name string, body *hclsyntax.Body) (found []string) {
 // required is missing. The other two providers cannot be had as Go modules.
 func TestAzurermKnowsTheArguments(t *testing.T) {
 	needReal(t)
-	out, err := run(t, []string{"GOFLAGS=-mod=mod"}, t.TempDir(), "go", "mod", "download", "-json", "github.com/hashicorp/terraform-provider-azurerm@"+azurermVersion)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &module); err != nil {
-		t.Fatal(err)
-	}
+	manual := moduleFolder(t, "github.com/hashicorp/terraform-provider-azurerm@"+azurermVersion)
 	asked := 0
 	for _, b := range read(t).blocks {
 		kind, is := map[string]string{"resource": "r", "data": "d"}[b.Type]
@@ -99,7 +91,7 @@ func TestAzurermKnowsTheArguments(t *testing.T) {
 			t.Logf("unchecked: %s", b.Labels[0])
 			continue
 		}
-		page, err := os.ReadFile(filepath.Join(module.Dir, "website/docs", kind, name+".html.markdown"))
+		page, err := os.ReadFile(filepath.Join(manual, "website/docs", kind, name+".html.markdown"))
 		if err != nil {
 			t.Errorf("%v: %v", b.Range(), err)
 			continue
@@ -112,7 +104,7 @@ func TestAzurermKnowsTheArguments(t *testing.T) {
 	if asked < 20 {
 		t.Errorf("only %d resources were looked at", asked)
 	}
-	text, err := os.ReadFile(filepath.Join(module.Dir, "website/docs/r/kubernetes_cluster.html.markdown"))
+	text, err := os.ReadFile(filepath.Join(manual, "website/docs/r/kubernetes_cluster.html.markdown"))
 	if err != nil {
 		t.Fatal(err)
 	}
