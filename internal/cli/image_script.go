@@ -50,6 +50,9 @@ func (o *scriptOptions) check() error {
 	if o.requirements == "" {
 		return usageError("--scoring-script needs --requirements: a file of pip with azureml-inference-server-http and what the script imports, each with its version")
 	}
+	if info, err := os.Stat(o.requirements); err != nil || !info.Mode().IsRegular() {
+		return usageError("--requirements: %q is no file", o.requirements)
+	}
 	for _, e := range o.env {
 		if !envName.MatchString(e) {
 			return usageError("--env %q: must be NAME=VALUE", e)
