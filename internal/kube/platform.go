@@ -70,7 +70,6 @@ type platform struct {
 	routesSeen    bool
 	routesAt      time.Time // when the present epoch's were first written
 	stablePods    int       // ready, when last looked
-	published     published
 	// unwritten: the last try to write the routes failed.
 	unwritten  bool
 	refused    refusal

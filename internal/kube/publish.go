@@ -9,12 +9,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// published is what a candidate's Service was last written with.
-type published struct {
-	revision string
-	notReady bool // addresses that are not ready too
-}
-
 // mayPublish says whether a candidate's Service publishes addresses that are not ready.
 // It does while all of the wanted pods have begun: the recorder beside a scorer that
 // crashes then still hands over to stable. It does not while one begins: nobody answers
@@ -61,7 +55,8 @@ func (p *platform) publishes(ctx context.Context, revision string, want int32) (
 	if err := p.api.List(ctx, &pods, client.InNamespace(p.key.Namespace), client.MatchingLabels{LabelEndpoint: p.key.Name, LabelRevision: revision}); err != nil {
 		return false, fmt.Errorf("listing pods of revision %q: %w", revision, err)
 	}
-	return mayPublish(pods.Items, int(want), p.published.notReady || p.published.revision != revision), nil
+	was, known := p.publishing[revision]
+	return mayPublish(pods.Items, int(want), was || !known), nil
 }
 
 // publish writes the candidate's Service when what it publishes changes. That of an
@@ -71,7 +66,7 @@ func (p *platform) publish(ctx context.Context, d *appsv1.Deployment) error {
 		return nil
 	}
 	notReady, err := p.publishes(ctx, d.Name, wanted(d))
-	if next := (published{d.Name, notReady}); err != nil || next == p.published {
+	if was, known := p.publishing[d.Name]; err != nil || known && was == notReady {
 		return err
 	}
 	in, err := p.inputOf(d)
@@ -86,7 +81,6 @@ func (p *platform) writeService(ctx context.Context, in RevisionInput) error {
 	if err := p.write(ctx, MakeService(in)); err != nil {
 		return err
 	}
-	p.published = published{in.Revision.Name, in.Candidate}
 	p.publishing[in.Revision.Name] = in.Candidate
 	return nil
 }
