@@ -155,20 +155,22 @@ func documentOf(e *v1alpha1.ScoringEndpoint) (*spec.Document, spec.Resolved, err
 	return read(text)
 }
 
-// taken waits until the controller has taken the document and it is known what
-// becomes of its version, so that who waits for its rollout next finds it.
+// taken waits until the controller has taken the document, it is known what becomes of
+// its version, and the status shows that: who looks at its rollout next finds it. Record
+// and status have writers of their own, and the record is the earlier one.
 func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint, digest, last string) (engine.Trial, error) {
 	within, cancel := context.WithTimeout(ctx, c.patience)
 	defer cancel()
-	wanted, none := e.Generation, engine.Trial{}
+	wanted, none, known := e.Generation, engine.Trial{}, engine.Trial{}
 	for within.Err() == nil {
 		refused := meta.FindStatusCondition(e.Status.Conditions, "Accepted")
 		if refused != nil && refused.Status == metav1.ConditionFalse && refused.ObservedGeneration >= wanted {
 			return none, fail(ErrInvalid, "the cluster took the document, but the controller refuses it, and what ran goes on: %s", refused.Message)
 		}
 		if e.Status.ObservedGeneration >= wanted {
-			if t, err := trialIn(e, digest, last); t.Settled || err != nil {
-				return t, err
+			var err error
+			if known, err = trialIn(e, digest, last); err != nil || known.Settled && shows(e, known) {
+				return known, err
 			}
 		}
 		e = later(within, c, &v1alpha1.ScoringEndpointList{}, e)
@@ -176,7 +178,15 @@ func (c *Client) taken(ctx context.Context, e *v1alpha1.ScoringEndpoint, digest,
 	if ctx.Err() != nil {
 		return none, ctx.Err()
 	}
+	if known.Settled {
+		return known, nil
+	}
 	return engine.Trial{Held: fmt.Sprintf("the cluster took the document, but no controller has begun with it within %s; is it running? Try: serin status", c.patience)}, nil
+}
+
+// shows reports that the status tells of the rollout that a trial names, if any.
+func shows(e *v1alpha1.ScoringEndpoint, t engine.Trial) bool {
+	return t.Rollout == "" || t.Rollout == e.Status.Rollout
 }
 
 // trialIn reads from the record what becomes of a version.

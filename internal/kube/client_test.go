@@ -273,6 +273,9 @@ func TestClientWaitsForTheController(t *testing.T) {
 				t.Error(err)
 			}
 			st.ObservedGeneration, st.Record = 4, string(text)
+			if s.Attempt != nil {
+				st.Rollout = s.Attempt.ID
+			}
 		}
 	}
 	for what, x := range map[string]struct {
@@ -314,6 +317,44 @@ func TestClientWaitsForTheController(t *testing.T) {
 		}
 		if err := <-done; err != nil {
 			t.Errorf("%s: the controller: %v", what, err)
+		}
+	}
+}
+
+// TestClientWaitsUntilARolloutIsShown: the record names a rollout before the status does,
+// and who looks right after applying must not find the one before.
+func TestClientWaitsUntilARolloutIsShown(t *testing.T) {
+	text, err := json.Marshal(saved{Record: engine.Record{State: rollout.State{Attempt: &rollout.Attempt{ID: "driver-8", To: rollout.Revision{Digest: "d"}}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shown := range []bool{true, false} {
+		c := testClient(t, interceptor.Funcs{}, shownEndpoint(t, func(e *v1alpha1.ScoringEndpoint, _ *engine.Status) {
+			e.Generation, e.Status.ObservedGeneration, e.Status.Record = 4, 4, string(text)
+		}))
+		e, err := c.get(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen, done := e.DeepCopy(), make(chan error, 1)
+		if c.patience = 100 * time.Millisecond; shown {
+			c.patience = time.Minute
+			go func() {
+				seen.Status.Rollout = "driver-8"
+				done <- c.api.Status().Update(t.Context(), seen)
+			}()
+		} else {
+			done <- nil
+		}
+		got, err := c.taken(t.Context(), e, "d", "driver-7")
+		if err != nil || got.Rollout != "driver-8" || got.Held != "" {
+			t.Errorf("shown %t: %+v, %v", shown, got, err)
+		}
+		if e, err = c.get(t.Context()); err != nil || shown && e.Status.Rollout != "driver-8" {
+			t.Errorf("the answer came while the status told of %q, %v", e.Status.Rollout, err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	}
 }

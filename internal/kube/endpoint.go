@@ -52,8 +52,9 @@ type endpoint struct {
 	generation atomic.Int64 // of the spec that is the wish
 	refused    atomic.Bool  // the present spec is not
 
-	shown   string    // the status as it was last shown, but for its time
-	shownAt time.Time // of show alone
+	showNow chan chan<- struct{} // show closes what comes here when the status is shown
+	shown   string               // the status as it was last shown, but for its time
+	shownAt time.Time            // of show alone
 }
 
 // resolve reads the spec of an object as a document: one place for both modes.
@@ -90,7 +91,7 @@ func (c *Controller) open(ctx context.Context, e *v1alpha1.ScoringEndpoint, r sp
 	if err != nil {
 		return nil, err
 	}
-	x := &endpoint{key: k, source: source, platform: newPlatform(k, c.cfg, c.api, c.direct, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{})}
+	x := &endpoint{key: k, source: source, platform: newPlatform(k, c.cfg, c.api, c.direct, c.hub), record: newRecord(k, c.api, c.direct), done: make(chan struct{}), showNow: make(chan chan<- struct{})}
 	x.platform.set(ownerOf(e), r)
 	x.platform.tell = c.eventsOf(e)
 	eng, found, err := engine.Open(ctx, engine.Config{
@@ -187,5 +188,6 @@ func (c *Controller) act(ctx context.Context, x *endpoint, a *v1alpha1.RolloutAc
 	if err != nil {
 		return err
 	}
+	c.showFirst(ctx, x)
 	return c.answer(ctx, a, result)
 }

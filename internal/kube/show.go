@@ -26,23 +26,48 @@ const showEvery = 2 * time.Second
 // after a minute.
 const showAtRest = 20 * time.Second
 
-// show writes what the engine says into the status, at every change and now and
-// then, until the context ends.
+// show writes what the engine says into the status, at every change, now and then, and
+// when somebody waits for it, until the context ends.
 func (c *Controller) show(ctx context.Context, x *endpoint) {
 	events, cancel := x.engine.Subscribe()
 	defer cancel()
 	tick := time.NewTicker(showEvery)
 	defer tick.Stop()
 	for {
+		var waits chan<- struct{}
 		select {
 		case <-ctx.Done():
 			return
+		case waits = <-x.showNow:
 		case <-events:
 		case <-tick.C:
 		}
 		if err := c.showOnce(ctx, x); err != nil && ctx.Err() == nil {
 			c.cfg.Logger.Warn("showing the status failed", "endpoint", x.key.String(), "error", err)
 		}
+		if waits != nil {
+			close(waits)
+		}
+	}
+}
+
+// showFirst has the status shown before something is answered: who reads the answer and
+// then looks finds what came of it. It waits for no longer than a call may take.
+func (c *Controller) showFirst(ctx context.Context, x *endpoint) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	shown := make(chan struct{})
+	select {
+	case x.showNow <- shown:
+	case <-x.done:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-shown:
+	case <-x.done:
+	case <-ctx.Done():
 	}
 }
 

@@ -507,6 +507,10 @@ func (d drive) abort() {
 		got, err := d.any.Resource(actions).Namespace("driven").Get(ctx, made.GetName(), metav1.GetOptions{})
 		return err == nil && text(got.Object, "status", "accepted") == "true"
 	}, nil)
+	// What an action did is shown before it is answered: who looks then must not see what was.
+	if o, err = d.endpoint().Get(d.t.Context(), "driver", metav1.GetOptions{}); err != nil || text(o.Object, "status", "reason") != "Aborted" {
+		d.t.Errorf("right after the answer the status says %q (%v), want Aborted", text(o.Object, "status", "reason"), err)
+	}
 }
 
 func (d drive) delete() {
