@@ -245,6 +245,9 @@ func (c *Client) Rollouts(ctx context.Context, limit int) ([]engine.RolloutRecor
 		return nil, err
 	}
 	r := newRecord(Key{Namespace: e.Namespace, Name: e.Name}, c.api, c.api)
+	if _, _, err := r.Load(ctx, ""); err != nil { // holds what ended a moment ago
+		return nil, explained("reading rollouts", err)
+	}
 	list, err := r.Rollouts(ctx, "", limit)
 	return list, explained("reading rollouts", err)
 }

@@ -405,7 +405,7 @@ func TestClientHistory(t *testing.T) {
 	old, late := clientNow.Add(-time.Hour), clientNow.Add(-time.Minute)
 	ended := func(n int32, at time.Time) *v1alpha1.ScoringRollout {
 		id := map[int32]string{6: "driver-6", 7: "driver-7"}[n]
-		raw, err := json.Marshal(engine.RolloutRecord{ID: id, EndedAt: at, Attempt: rollout.Attempt{ID: id, Outcome: rollout.Promoted}})
+		raw, err := json.Marshal(engine.RolloutRecord{ID: id, EndedAt: at, Attempt: rollout.Attempt{ID: id, Number: int(n), Outcome: rollout.Promoted}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -415,18 +415,21 @@ func TestClientHistory(t *testing.T) {
 		return s
 	}
 	e := shownEndpoint(t, nil)
-	record, err := json.Marshal(saved{Audit: []entry{{Entry: engine.Entry{At: late, Kind: "Transition", Message: "entered driver-7"}}, {Entry: engine.Entry{At: late.Add(time.Second), Kind: "Applied", By: "cli", Message: "version 3"}}}})
+	record, err := json.Marshal(saved{Audit: []entry{{Entry: engine.Entry{At: late, Kind: "Transition", Message: "entered driver-7"}}, {Entry: engine.Entry{At: late.Add(time.Second), Kind: "Applied", By: "cli", Message: "version 3"}}},
+		// Number 8 ended a moment ago and is not filed yet; 7 is, and has not left the record.
+		Ended: []engine.RolloutRecord{{ID: "driver-7", Attempt: rollout.Attempt{ID: "driver-7", Number: 7}}, {ID: "driver-8", Attempt: rollout.Attempt{ID: "driver-8", Number: 8, Outcome: rollout.Superseded}}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.Status.Record = string(record)
 	c := testClient(t, interceptor.Funcs{}, e, ended(6, old), ended(7, late))
 	list, err := c.Rollouts(t.Context(), 10)
-	if err != nil || len(list) != 2 || list[0].ID != "driver-7" || list[1].ID != "driver-6" {
-		t.Errorf("rollouts %+v, %v, want driver-7 and driver-6", list, err)
+	if err != nil || len(list) != 3 || list[0].ID != "driver-8" || list[1].ID != "driver-7" || list[2].ID != "driver-6" {
+		t.Errorf("rollouts %+v, %v, want driver-8, driver-7 and driver-6", list, err)
 	}
-	if list, err = c.Rollouts(t.Context(), 1); err != nil || len(list) != 1 {
-		t.Errorf("one rollout: %d, %v", len(list), err)
+	if list, err = c.Rollouts(t.Context(), 1); err != nil || len(list) != 1 || list[0].ID != "driver-8" {
+		t.Errorf("the last rollout: %+v, %v, want driver-8", list, err)
 	}
 	lines, err := c.Audit(t.Context(), 10)
 	var got []string

@@ -181,19 +181,27 @@ func (r *record) rollouts(ctx context.Context) ([]v1alpha1.ScoringRollout, error
 	return ended, nil
 }
 
-// Rollouts returns the records of ended rollouts, latest first.
+// Rollouts returns the records of ended rollouts, latest first: those filed, and those
+// that the record holds until they are.
 func (r *record) Rollouts(ctx context.Context, _ string, limit int) ([]engine.RolloutRecord, error) {
+	r.mu.Lock()
+	out := append([]engine.RolloutRecord{}, r.have.Ended...)
+	r.mu.Unlock()
+	waiting := len(out)
 	list, err := r.rollouts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := []engine.RolloutRecord{}
 	for _, s := range list[:min(limit, len(list))] {
+		if slices.ContainsFunc(out[:waiting], func(w engine.RolloutRecord) bool { return w.ID == s.Name }) {
+			continue
+		}
 		var rec engine.RolloutRecord
 		if err := json.Unmarshal(s.Status.Record.Raw, &rec); err != nil {
 			return nil, fmt.Errorf("reading rollout %q: %w", s.Name, err)
 		}
 		out = append(out, rec)
 	}
-	return out, nil
+	slices.SortStableFunc(out, func(a, b engine.RolloutRecord) int { return cmp.Compare(b.Attempt.Number, a.Attempt.Number) })
+	return out[:min(limit, len(out))], nil
 }
