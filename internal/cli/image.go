@@ -133,7 +133,7 @@ func (o *imageOptions) spec(ctx context.Context, ref image.Reference, progress i
 		return image.Spec{}, err
 	}
 	s := image.Spec{Created: created, Labels: map[string]string{}}
-	if err := o.script.check(); err != nil {
+	if err := o.script.check(o.scorer); err != nil {
 		return s, err
 	}
 	if o.script.script != "" {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -39,8 +40,20 @@ var (
 	packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`) // as Debian's policy has it
 )
 
-// check refuses what has no meaning.
-func (o *scriptOptions) check() error {
+// ownServerFlag says which flag of azmlinfsrv that the image sets an argument names, if any: that server also takes the
+// beginning of a name.
+func ownServerFlag(argument string) string {
+	name, _, _ := strings.Cut(argument, "=")
+	for _, own := range []string{"--entry_script", "--model_dir", "--port"} {
+		if len(name) > len("--") && strings.HasPrefix(own, name) {
+			return own
+		}
+	}
+	return ""
+}
+
+// check refuses what has no meaning; server are the flags for azmlinfsrv.
+func (o *scriptOptions) check(server []string) error {
 	if o.script == "" {
 		if o.code != "" || o.requirements != "" || o.untried || len(o.packages)+len(o.env) > 0 {
 			return usageError("--code, --requirements, --package, --env and --untried go with --scoring-script")
@@ -52,6 +65,11 @@ func (o *scriptOptions) check() error {
 	}
 	if info, err := os.Stat(o.requirements); err != nil || !info.Mode().IsRegular() {
 		return usageError("--requirements: %q is no file", o.requirements)
+	}
+	for _, a := range server {
+		if own := ownServerFlag(a); own != "" {
+			return usageError("what follows -- must not hold %s: the image sets it", own)
+		}
 	}
 	for _, e := range o.env {
 		if !envName.MatchString(e) {

@@ -173,6 +173,7 @@ func TestImagesThatAreRefused(t *testing.T) {
 		"image --tag r.example/m:1 --scoring-script ../s.py --code . --requirements image_test.go":                                  "starts in that folder",
 		"image --tag r.example/m:1 --scoring-script image_test.go --requirements image_test.go --package -oX":                       "--package",
 		"image --tag r.example/m:1 --scoring-script image_test.go --requirements image_test.go --env MODEL":                         "NAME=VALUE",
+		"image --tag r.example/m:1 --scoring-script image_test.go --requirements image_test.go -- --worker_count 2 --po=80":         "--port: the image sets it",
 		"image --tag r.example/m:1 --scoring-script image_test.go --requirements r.txt --dummy A":                                   "dummy",
 		"image --tag r.example/m:1 --scoring-script image_test.go --requirements image_test.go --model /does/not/exist --archive a": "/does/not/exist",
 	} {
