@@ -70,6 +70,7 @@ type platform struct {
 	routesSeen    bool
 	routesAt      time.Time // when the present epoch's were first written
 	stablePods    int       // ready, when last looked
+	previousDown  bool      // the version before stable was not ready, when last looked
 	// unwritten: the last try to write the routes failed.
 	unwritten  bool
 	refused    refusal
@@ -139,7 +140,16 @@ func (p *platform) Observe(ctx context.Context) (rollout.Observed, error) {
 	}
 	err = p.dataPlane(ctx, &o)
 	p.stablePods = o.Revisions[p.routing.Stable].ReadyReplicas
+	p.lookBehind(o)
 	return o, err
+}
+
+// lookBehind tells the recorders when the version before stable, which is kept, ceases to be ready or is so again.
+func (p *platform) lookBehind(o rollout.Observed) {
+	if previous := p.routing.Previous; previous != "" && p.previousDown == o.Revisions[previous].Ready {
+		p.previousDown = !p.previousDown
+		p.orderAll(p.routing)
+	}
 }
 
 func podsOf(revision string, all []corev1.Pod) (out []*corev1.Pod) {
@@ -183,6 +193,7 @@ func (p *platform) setRouting(ctx context.Context, r rollout.Routing) error {
 func (p *platform) putRouting(ctx context.Context, r rollout.Routing) error {
 	was := p.routing
 	p.routing = r
+	p.previousDown = p.previousDown && r.Previous == was.Previous
 	if r.Epoch != was.Epoch || p.routesAt.IsZero() {
 		p.routesAt = p.cfg.Clock()
 	}
@@ -204,7 +215,7 @@ func (p *platform) routes() RouteInput {
 
 // orderAll tells every revision that the routes name, or named, what it is now.
 func (p *platform) orderAll(was rollout.Routing) {
-	for _, name := range []string{was.Stable, was.Candidate, p.routing.Stable, p.routing.Candidate} {
+	for _, name := range []string{was.Stable, was.Candidate, was.Previous, p.routing.Stable, p.routing.Candidate, p.routing.Previous} {
 		if name != "" {
 			p.mesh.Order(p.key, name, p.order(name))
 		}
@@ -218,19 +229,31 @@ func (p *platform) order(revision string) wire.Order {
 		CandidateTimeout: t.CandidateTimeout.String(), Timeout: t.Timeout.String(), MaxBodyBytes: t.MaxBodyBytes,
 		Protocol: p.resolved.Contract.Protocol, JSONPath: p.resolved.Contract.JSONPath,
 	}
-	if r.Stable != "" && revision != r.Stable {
-		o.StableURL = fmt.Sprintf("http://%s:%d", serviceHost(p.key.Namespace, r.Stable), servicePort)
+	if revision != r.Stable {
+		o.StableURL = p.serviceURL(r.Stable)
 	}
 	switch revision {
 	case r.Stable:
 		o.Role = wire.Stable
+		if !p.previousDown {
+			o.PreviousURL = p.serviceURL(r.Previous)
+		}
 		p.askTwice(&o)
 	case r.Candidate:
 		o.Role, o.HandOver = wire.Candidate, r.HandOver || r.WeightBP == 0 && r.ShadowBP == 0
+	case r.Previous:
+		o.HandOver = p.previousDown // what still arrives was routed before, when it answered for itself
 	default:
 		o.HandOver = true // no route should name it: what still arrives was routed before
 	}
 	return o
+}
+
+func (p *platform) serviceURL(revision string) string {
+	if revision == "" {
+		return ""
+	}
+	return fmt.Sprintf("http://%s:%d", serviceHost(p.key.Namespace, revision), servicePort)
 }
 
 // askTwice tells stable's recorders how often to ask their scorer again in a shadow step, if agreement is judged. The

@@ -2,7 +2,9 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -133,6 +135,56 @@ func TestRevertTellsTheRecordersBeforeItWritesTheRoutes(t *testing.T) {
 	}
 	if o := w.data.orders[r2.Name]; !o.HandOver || o.Epoch != 6 {
 		t.Errorf("the candidate's recorders were told %+v; want the hand-over, although the routes cannot be written", o)
+	}
+}
+
+// TestPromise3ThePromotedVersionHasTheOneBeforeBehindIt: while that is kept and ready, and nobody behind it.
+func TestPromise3ThePromotedVersionHasTheOneBeforeBehindIt(t *testing.T) {
+	w := newWorld(t)
+	w.apply(rollout.StartRevision{Revision: r1}, rollout.StartRevision{Revision: r2})
+	promoted := rollout.Routing{Epoch: 7, Rollout: "safe-driver-2", Stable: r2.Name, Previous: r1.Name}
+	w.apply(rollout.SetRouting{Routing: promoted})
+	const url = "http://safe-driver-r1.abtesting.svc.cluster.local:80"
+	if o := w.data.orders[r2.Name]; o.Role != wire.Stable || o.PreviousURL != url || !o.Fallback || o.StableURL != "" {
+		t.Errorf("the promoted version's order: %+v", o)
+	}
+	if o := w.data.orders[r1.Name]; o.Role != wire.None || o.PreviousURL != "" || o.HandOver {
+		t.Errorf("the kept version's order: %+v; it answers for itself what was routed to it before", o)
+	}
+	for _, ready := range []bool{false, true} {
+		w.onlyPod(r1.Name, ready)
+		w.observe()
+		if o := w.data.orders[r2.Name]; (o.PreviousURL == url) != ready {
+			t.Errorf("the kept version is ready: %v; the promoted one's order: %+v", ready, o)
+		}
+		if o := w.data.orders[r1.Name]; o.HandOver == ready {
+			t.Errorf("the kept version is ready: %v; its order: %+v", ready, o)
+		}
+	}
+	w.set(testOwner, w.document(strings.Replace(testDocument, "traffic: {", "traffic: {fallback: None, ", 1)))
+	w.apply(rollout.SetRouting{Routing: promoted})
+	if o := w.data.orders[r2.Name]; o.Fallback {
+		t.Errorf("without fallback: %+v", o)
+	}
+	promoted.Epoch, promoted.Previous = 8, ""
+	w.apply(rollout.SetRouting{Routing: promoted})
+	if o := w.data.orders[r2.Name]; o.PreviousURL != "" {
+		t.Errorf("nobody is kept: %+v", o)
+	}
+	if o := w.data.orders[r1.Name]; !o.HandOver {
+		t.Errorf("the order of the version that goes: %+v", o)
+	}
+}
+
+// onlyPod makes the only pod of a revision, ready or not.
+func (w *testWorld) onlyPod(revision string, ready bool) {
+	w.t.Helper()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: testKey.Namespace, Name: revision + "-pod", Labels: map[string]string{LabelEndpoint: testKey.Name, LabelRevision: revision}}}
+	if ready {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	if err := errors.Join(client.IgnoreNotFound(w.api.Delete(context.Background(), p.DeepCopy())), w.api.Create(context.Background(), p)); err != nil {
+		w.t.Fatal(err)
 	}
 }
 

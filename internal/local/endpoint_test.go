@@ -142,6 +142,36 @@ func TestNewVersionSupersedesTheOneOnTrial(t *testing.T) {
 	}
 }
 
+// TestPromise3PromotedVersionThatFailsIsTakenBack without a person while the one before is kept. With fallback no client
+// sees its failures: that one answers in its place.
+func TestPromise3PromotedVersionThatFailsIsTakenBack(t *testing.T) {
+	for _, fallback := range []string{"Stable", "None"} {
+		t.Run(fallback, func(t *testing.T) {
+			doc := strings.Replace(document("1", "127.0.0.1:0", ""), "traffic: {", "traffic: {fallback: "+fallback+", ", 1)
+			r := serve(t, t.TempDir(), doc)
+			r.apply(strings.NewReplacer(`version: "1"`, `version: "2"`, "serves", "fails").Replace(doc))
+			r.until("2 on trial", onTrial("2"))
+			if a, err := r.Act(t.Context(), engine.ActionRequest{Action: "Promote", By: "anna"}); err != nil || !a.Accepted {
+				t.Fatalf("promote: %+v, %v", a, err)
+			}
+			answers := map[string]int{} // by who answered, "" for a failure
+			s := r.until("the rollback", func(s engine.Status) bool {
+				answers[r.answeredBy("")]++
+				return s.Rollout.Outcome == "RolledBack"
+			})
+			if s.Rollout.Decision.Reason != "BakeFailed" || s.Stable.Name != "ep-r1" {
+				t.Errorf("%+v with stable %s, want BakeFailed and ep-r1", s.Rollout.Decision, s.Stable.Name)
+			}
+			if rescued := fallback == "Stable"; rescued != (answers[""] == 0) || answers["ep-r1"] == 0 && rescued {
+				t.Errorf("answers %v", answers)
+			}
+			if got := r.Counters().FellBack; (got > 0) != (fallback == "Stable") {
+				t.Errorf("%d were answered by another version", got)
+			}
+		})
+	}
+}
+
 // TestPromise6RestartComesBack in a shadow step, under weight, and after an abort.
 func TestPromise6RestartComesBack(t *testing.T) {
 	for _, c := range []struct {

@@ -82,6 +82,9 @@ func stub(kind string, args []string) int {
 		if r.URL.Path == "/die" {
 			os.Exit(4)
 		}
+		if kind == "fails" && r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
 		_, _ = io.WriteString(w, `{"result": [0.1]}`)
 	})}
 	go func() { _ = s.Serve(ln) }()

@@ -157,7 +157,7 @@ func (p *platform) swap() error {
 	r, t := p.routing, p.traffic
 	table := &proxy.Table{
 		Rollout: r.Rollout, Epoch: r.Epoch, WeightBP: r.WeightBP, ShadowBP: r.ShadowBP, RepeatBP: t.RepeatBP, HandOver: r.HandOver,
-		Stable: p.target(r.Stable), Candidate: p.target(r.Candidate),
+		Stable: p.target(r.Stable), Candidate: p.target(r.Candidate), Previous: p.previous(),
 		Header: t.Header, Sticky: t.Sticky, Fallback: t.Fallback,
 		CandidateTimeout: t.CandidateTimeout, Timeout: t.Timeout, MaxBodyBytes: t.MaxBodyBytes,
 	}
@@ -185,6 +185,14 @@ func (p *platform) target(name string) *proxy.Target {
 		return &proxy.Target{Revision: name, Addr: addr}
 	}
 	return nil
+}
+
+// previous is the version before stable while it is kept and ready: who cannot answer is not asked what stable fails.
+func (p *platform) previous() *proxy.Target {
+	if proc := p.running[p.routing.Previous]; proc == nil || !proc.Status().Ready {
+		return nil
+	}
+	return p.target(p.routing.Previous)
 }
 
 // errNotReady is what waitReady returns when its context ends.

@@ -26,20 +26,20 @@ type call struct {
 	body              body
 	store             []byte // where a body is held that did not come with its head
 
-	arm      split.Arm
-	direct   bool
-	keyed    bool
-	key      uint64
-	stamp    Stamp         // of a relay
-	took     time.Duration // by the scorer beside a relay
-	spared   bool          // due to a candidate that rests
-	fallback bool          // stable may be asked in the candidate's place
-	out      []byte        // what is sent next, to either side
-	kept     []byte        // of an answer that was passed on as it came, for the tap
-	cut      bool          // there was more
-	x        Exchange
-	fault    error // of a client whose body broke off while it was streamed
-	interim  func(*wire.Response)
+	arm     split.Arm
+	direct  bool
+	keyed   bool
+	key     uint64
+	stamp   Stamp         // of a relay
+	took    time.Duration // by the scorer beside a relay
+	spared  bool          // due to a candidate that rests
+	behind  *upstream     // may be asked in the place of the arm; nil: nobody may
+	out     []byte        // what is sent next, to either side
+	kept    []byte        // of an answer that was passed on as it came, for the tap
+	cut     bool          // there was more
+	x       Exchange
+	fault   error // of a client whose body broke off while it was streamed
+	interim func(*wire.Response)
 }
 
 var calls = sync.Pool{New: func() any {
@@ -81,7 +81,7 @@ func (k *call) end() {
 	if cap(k.store) > keepMost {
 		k.store = nil
 	}
-	k.c, k.route, k.held, k.body.c = nil, nil, nil, nil
+	k.c, k.route, k.behind, k.held, k.body.c = nil, nil, nil, nil, nil
 	k.x = Exchange{}
 	calls.Put(k)
 }
@@ -119,7 +119,9 @@ func (k *call) claim() {
 		}
 		k.route = r
 		k.choose()
-		k.fallback = k.arm == split.Candidate && r.Fallback && !k.direct && !k.streamed && (r.Relay == nil || k.stamp.judged())
+		if k.behind = nil; !k.direct && !k.streamed && (r.Relay == nil || k.stamp.judged()) {
+			k.behind = r.behind(k.arm)
+		}
 		k.count(1)
 		if g.route.Load() == r || !g.route.Load().serves() {
 			break
@@ -133,36 +135,39 @@ func (k *call) count(n int64) {
 	if k.arm == split.Candidate {
 		k.route.candidate.flight.Add(n)
 	}
-	if k.arm == split.Stable || k.route.Fallback {
+	if k.arm == split.Stable || k.route.Fallback && k.route.stable != nil {
 		k.route.stable.flight.Add(n)
+	}
+	if k.behind != nil && k.behind == k.route.previous {
+		k.behind.flight.Add(n)
 	}
 }
 
 func (k *call) release() { k.count(-1) }
 
-// forward asks the arm and, if the candidate fails, stable in its place.
+// forward asks the arm and, if it fails, who stands behind it.
 func (k *call) forward() {
 	r := k.route
 	target, until := r.stable, k.start.Add(r.timeout)
-	limit := until
+	limit, mayFall := until, k.behind != nil && !k.spared
 	switch {
 	case k.spared:
 		k.c.g.stats.spared.Add(1)
 	case k.arm == split.Candidate:
 		target = r.candidate
-		if d := r.CandidateTimeout; k.fallback && d > 0 && d < r.timeout {
-			limit = k.start.Add(d)
-		}
+	}
+	if d := r.CandidateTimeout; mayFall && d > 0 && d < r.timeout {
+		limit = k.start.Add(d)
 	}
 	first := newHop(target, limit, k.leaving())
-	f := k.ask(first, k.fallback && !k.spared, k.start)
+	f := k.ask(first, mayFall, k.start)
 	if r.Relay != nil {
 		k.took = time.Since(k.start)
 	}
 	served, g := first, f
-	if k.fallback && !k.spared && f != ClientGone && (f != None || first.head.Status >= 500) {
+	if mayFall && f != ClientGone && (f != None || first.head.Status >= 500) {
 		if now := time.Now(); now.Before(until) {
-			served = newHop(r.stable, until, k.c.gone)
+			served = newHop(k.behind, until, k.c.gone)
 			g = k.ask(served, false, now)
 		}
 	}

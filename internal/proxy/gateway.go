@@ -103,7 +103,7 @@ func (g *Gateway) Swap(t *Table) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r := newRoute(t, g.upstream(t.Stable), g.upstream(t.Candidate))
+	r := newRoute(t, g.upstream(t.Stable), g.upstream(t.Candidate), g.upstream(t.Previous))
 	if old := g.route.Load(); old != nil && old.Rollout == r.Rollout {
 		r.repeated = old.repeated
 	} else {
@@ -111,7 +111,7 @@ func (g *Gateway) Swap(t *Table) error {
 	}
 	g.route.Store(r)
 	for target, u := range g.upstreams {
-		if u != r.stable && u != r.candidate {
+		if u != r.stable && u != r.candidate && u != r.previous {
 			u.forget(true)
 			if u.flight.Load() == 0 {
 				delete(g.upstreams, target)

@@ -127,10 +127,12 @@ func (r *route) answeredBy(dst []byte, served *upstream) []byte {
 	return dst
 }
 
-// instead says why stable answers in place of whom the request was meant for; empty: it does not.
+// instead says why another answers than whom the request was meant for; empty: it does not.
 func (k *call) instead(served *upstream) string {
 	r := k.route
 	switch {
+	case served == r.previous:
+		return "previous"
 	case r.Relay != nil && served != r.candidate && k.arm == split.Stable && r.Relay.Unready:
 		return "unready"
 	case r.Relay != nil && served != r.candidate && k.arm == split.Stable:

@@ -23,8 +23,9 @@ const (
 // route is a table made ready for use.
 type route struct {
 	*Table
-	stable, candidate           *upstream
+	stable, candidate, previous *upstream
 	stableStamp, candidateStamp []byte
+	previousStamp               []byte
 	timeout                     time.Duration
 	maxBody                     int64
 	headerName                  string // in lower case
@@ -32,15 +33,15 @@ type route struct {
 	repeated                    *atomic.Int64 // of the rollout: shadowed requests that stable was asked twice
 }
 
-func newRoute(t *Table, stable, candidate *upstream) *route {
-	r := &route{Table: t, stable: stable, candidate: candidate, timeout: t.Timeout, maxBody: t.MaxBodyBytes, headerName: lower(t.Header.Name), stickyName: lower(t.Sticky.Header)}
+func newRoute(t *Table, stable, candidate, previous *upstream) *route {
+	r := &route{Table: t, stable: stable, candidate: candidate, previous: previous, timeout: t.Timeout, maxBody: t.MaxBodyBytes, headerName: lower(t.Header.Name), stickyName: lower(t.Sticky.Header)}
 	if r.timeout <= 0 {
 		r.timeout = defaultTimeout
 	}
 	if r.maxBody <= 0 {
 		r.maxBody = defaultBody
 	}
-	r.stableStamp, r.candidateStamp = r.stampLine(t.Stable), r.stampLine(t.Candidate)
+	r.stableStamp, r.candidateStamp, r.previousStamp = r.stampLine(t.Stable), r.stampLine(t.Candidate), r.stampLine(t.Previous)
 	return r
 }
 
@@ -55,10 +56,25 @@ func (r *route) stampLine(t *Target) []byte {
 }
 
 func (r *route) stamp(u *upstream) []byte {
-	if u == r.candidate {
+	switch u {
+	case r.candidate:
 		return r.candidateStamp
+	case r.previous:
+		return r.previousStamp
 	}
 	return r.stableStamp
+}
+
+// behind is who is asked what this arm fails, nil: nobody. A relay has its own scorer for candidate, whatever its role:
+// beside stable it hands nothing on, but for failures.
+func (r *route) behind(arm split.Arm) *upstream {
+	switch {
+	case !r.Fallback:
+		return nil
+	case arm == split.Candidate && r.stable != nil:
+		return r.stable
+	}
+	return r.previous
 }
 
 // choose decides the arm: by header, by key, or by a coin.

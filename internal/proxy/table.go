@@ -32,7 +32,9 @@ type Table struct {
 	Stable, Candidate  *Target
 	Header             HeaderRoute
 	Sticky             Sticky
-	// Fallback: a request that the candidate fails is asked again of stable.
+	// Previous is the version before stable while it is kept; nil: there is none.
+	Previous *Target
+	// Fallback: a request that the candidate fails is asked again of stable, one that stable fails of the version before it.
 	Fallback                  bool
 	CandidateTimeout, Timeout time.Duration
 	MaxBodyBytes              int64
@@ -64,7 +66,7 @@ func (t *Table) Validate() error {
 		return errors.New("a share for a candidate that is not there")
 	case t.Relay != nil && t.Candidate == nil:
 		return errors.New("a relay must stand beside a scorer")
-	case t.Relay != nil && t.Stable == nil && (t.Fallback || t.HandOver || t.Relay.Unready):
+	case t.Relay != nil && t.Stable == nil && (t.Fallback && t.Previous == nil || t.HandOver || t.Relay.Unready):
 		return errors.New("a relay must know whom it hands requests to")
 	case t.Relay != nil && t.WeightBP > 0:
 		return errors.New("a relay draws no arms")

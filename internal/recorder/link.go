@@ -132,7 +132,7 @@ func (r *Recorder) take(o wire.Order) {
 		r.o.Logger.Error("order not obeyed, the one before holds", "error", err)
 		return
 	}
-	r.o.Logger.Info("order obeyed", "seq", o.Seq, "role", string(o.Role), "epoch", o.Epoch, "handOver", o.HandOver, "stable", o.StableURL)
+	r.o.Logger.Info("order obeyed", "seq", o.Seq, "role", string(o.Role), "epoch", o.Epoch, "handOver", o.HandOver, "stable", o.StableURL, "previous", o.PreviousURL)
 }
 
 // hear listens on one connection. heard: there was an order.

@@ -16,6 +16,7 @@ import (
 type order struct {
 	wire.Order
 	stable                    *proxy.Target // whom requests are handed to; nil: nobody
+	previous                  *proxy.Target // who is asked what stable's scorer fails; nil: nobody
 	candidateTimeout, timeout time.Duration
 	extractor                 *contract.Extractor
 }
@@ -27,9 +28,14 @@ func readOrder(o wire.Order) (out order, err error) {
 	default:
 		return order{}, fmt.Errorf("role %q: must be %s, %s or %s", o.Role, wire.Stable, wire.Candidate, wire.None)
 	}
-	if o.Role != wire.Stable && o.StableURL != "" {
+	switch {
+	case o.Role != wire.Stable && o.StableURL != "":
 		if out.stable, err = target(o.StableURL); err != nil {
 			return order{}, fmt.Errorf("stable: %w", err)
+		}
+	case o.Role == wire.Stable && o.PreviousURL != "":
+		if out.previous, err = target(o.PreviousURL); err != nil {
+			return order{}, fmt.Errorf("previous: %w", err)
 		}
 	}
 	if out.candidateTimeout, err = duration(o.CandidateTimeout); err != nil {
@@ -100,11 +106,12 @@ func (r *Recorder) obey(o wire.Order) error {
 func (r *Recorder) install() error {
 	o := &r.order
 	t := &proxy.Table{
-		Rollout: o.Rollout, Epoch: o.Epoch, Candidate: &proxy.Target{Revision: r.o.Revision, Addr: r.o.Scorer}, Stable: o.stable,
+		Rollout: o.Rollout, Epoch: o.Epoch, Candidate: &proxy.Target{Revision: r.o.Revision, Addr: r.o.Scorer}, Stable: o.stable, Previous: o.previous,
 		CandidateTimeout: o.candidateTimeout, Timeout: o.timeout, MaxBodyBytes: o.MaxBodyBytes, Relay: &proxy.Relay{Name: r.o.Pod},
 	}
 	if o.Role == wire.Stable {
 		t.ShadowBP, t.RepeatBP, t.RepeatFirst = o.ShadowBP, o.RepeatBP, o.RepeatFirst
+		t.Fallback = o.Fallback && o.previous != nil
 	}
 	if o.stable != nil {
 		t.Fallback, t.HandOver = o.Fallback && o.Role == wire.Candidate, o.HandOver

@@ -189,6 +189,10 @@ func TestWhoMustNotFallBack(t *testing.T) {
 		"nobody to ask":          {stamp: byWeight, order: func(o *wire.Order) { o.StableURL = "" }},
 		"stable itself":          {stamp: byWeight, order: func(o *wire.Order) { o.Role = wire.Stable }},
 		"stable, told otherwise": {stamp: byWeight, order: func(o *wire.Order) { o.Role, o.HandOver = wire.Stable, true }},
+		"promoted, by header":    {stamp: byHeader, order: p.promoted},
+		"promoted, handed over":  {stamp: byWeight, header: []string{"x-serin-handed-by", "pod"}, order: p.promoted},
+		"promoted, no fallback":  {stamp: byWeight, order: func(o *wire.Order) { p.promoted(o); o.Fallback = false }},
+		"kept, told otherwise":   {stamp: byWeight, order: func(o *wire.Order) { p.promoted(o); o.Role = wire.None }},
 	} {
 		if do.order == nil {
 			do.order = func(*wire.Order) {}
@@ -200,6 +204,28 @@ func TestWhoMustNotFallBack(t *testing.T) {
 	}
 	if n := p.other.asked.Load(); n != 0 {
 		t.Errorf("stable was asked %d times", n)
+	}
+}
+
+// promoted makes the candidate stable, with the version that was stable behind it.
+func (p *pair) promoted(o *wire.Order) {
+	o.Role, o.StableURL, o.PreviousURL = wire.Stable, "", p.stable.url
+}
+
+func TestVersionBeforeAnswersWhatThePromotedOneFails(t *testing.T) {
+	p := newPair(t, says(500, `{"result": [0.9]}`))
+	p.order(p.promoted)
+	p.c.order(stable, wire.Order{Role: wire.None, StableURL: p.candidate.url, HandOver: true, Fallback: true})
+	p.stable.awaitOrder(p.c)
+	got := p.candidate.ask(byWeight, wire.RequestIDHeader, "abc")
+	if got.status != 200 || got.body != `{"result": [0.1]}` || got.revision != stable || got.fallback != "previous" || got.id != "abc" {
+		t.Errorf("answer %+v, want that of the version before, marked", got)
+	}
+	if f := p.c.awaitFrames(kandidat, 1)[0]; !f.Failed || !f.FellBack || f.Status != 500 {
+		t.Errorf("frame %+v, want a failure of the promoted one", f)
+	}
+	if frames, _ := p.c.frames(stable); len(frames) != 0 {
+		t.Errorf("the recorder of the version before reported what was handed to it: %+v", frames)
 	}
 }
 
@@ -292,6 +318,30 @@ func TestThereIsNoLoop(t *testing.T) {
 	}
 }
 
+// TestThereIsNoLoopAfterAPromotion: the promoted version and the kept one each name the other, and both fail.
+func TestThereIsNoLoopAfterAPromotion(t *testing.T) {
+	c := newController(t)
+	old, fresh := newScorer(t, says(500, `{"error": "kept"}`)), newScorer(t, says(500, `{"error": "promoted"}`))
+	kept, promoted := run(t, c, stable, old.URL), run(t, c, kandidat, fresh.URL)
+	kept.awaitReady() // else it hands over what it was never fit to answer
+	c.order(stable, wire.Order{Role: wire.None, StableURL: promoted.url, Fallback: true, HandOver: true})
+	kept.awaitOrder(c)
+	c.order(kandidat, wire.Order{Role: wire.Stable, PreviousURL: kept.url, Fallback: true})
+	promoted.awaitOrder(c)
+	if got := promoted.ask(byWeight); got.status != 500 || got.body != `{"error": "kept"}` || got.fallback != "previous" {
+		t.Errorf("answer %+v, want the kept one's failure", got)
+	}
+	if a, b := fresh.asked.Load(), old.asked.Load(); a != 1 || b != 1 {
+		t.Errorf("the promoted one was asked %d times, the kept one %d, want once each", a, b)
+	}
+	if got := kept.ask("safe-driver-2.4." + stable); got.status != 500 || got.body != `{"error": "promoted"}` || got.fallback != "handed-over" {
+		t.Errorf("answer %+v to a request that was routed before, want the promoted one's failure", got)
+	}
+	if a, b := fresh.asked.Load(), old.asked.Load(); a != 2 || b != 1 {
+		t.Errorf("the promoted one was asked %d times, the kept one %d, want 2 and 1", a, b)
+	}
+}
+
 func TestLargeAnswersPassWhole(t *testing.T) {
 	large := `{"result": [` + strings.Repeat("0.125,", 10<<20/6) + `0.125]}`
 	p := newPair(t, says(200, large))
@@ -348,6 +398,7 @@ func TestOrdersThatCannotBeReadChangeNothing(t *testing.T) {
 	for name, bad := range map[string]wire.Order{
 		`role "": must be`:                       {},
 		`stable: "ftp://x": must be`:             {Role: wire.Candidate, StableURL: "ftp://x"},
+		`previous: "ftp://x": must be`:           {Role: wire.Stable, PreviousURL: "ftp://x"},
 		`timeout: "soon": must be`:               {Role: wire.Candidate, Timeout: "soon"},
 		`candidateTimeout: "1": must be`:         {Role: wire.Candidate, CandidateTimeout: "1"},
 		`protocol "SOAP" is unknown`:             {Role: wire.Candidate, Protocol: "SOAP"},

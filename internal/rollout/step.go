@@ -162,8 +162,12 @@ func (t *turn) status(r *Revision) RevisionStatus {
 }
 
 // route asks for routes; the epoch grows, by one in a turn, when the rules change.
+// Behind stable stands the version before it, for as long as it is kept.
 func (t *turn) route(r Routing) {
-	r.Epoch = t.was.Epoch
+	r.Epoch, r.Previous = t.was.Epoch, ""
+	if t.s.Previous != nil {
+		r.Previous = t.s.Previous.Revision.Name
+	}
 	if !r.sameRules(t.was) {
 		r.Epoch++
 	}
@@ -254,18 +258,21 @@ func (t *turn) start(w Wish) {
 	t.note(judge.Hold, Starting, fmt.Sprintf("starting %s (version %s)", r.Name, r.Version))
 }
 
-// drop stops a kept revision.
+// drop stops a kept revision, which the routes name no more.
 func (t *turn) drop(k **Kept) {
 	if *k == nil {
 		return
 	}
-	if t.s.Routing.Candidate == (*k).Revision.Name {
-		r := t.s.Routing
+	gone := (*k).Revision
+	*k = nil
+	switch r := t.s.Routing; gone.Name {
+	case r.Candidate:
 		r.Candidate, r.WeightBP, r.ShadowBP, r.HandOver = "", 0, 0, false
 		t.route(r)
+	case r.Previous:
+		t.route(r)
 	}
-	t.actions = append(t.actions, StopRevision{(*k).Revision})
-	*k = nil
+	t.actions = append(t.actions, StopRevision{gone})
 }
 
 // end ends the attempt without promotion. While the candidate serves and stable

@@ -64,6 +64,9 @@ func routes(r Routing) string {
 	if r.Candidate != "" && r.WeightBP+r.ShadowBP == 0 {
 		s += fmt.Sprintf(", %s by header only", short(r.Candidate))
 	}
+	if r.Previous != "" {
+		s += fmt.Sprintf(", %s behind", short(r.Previous))
+	}
 	for _, f := range []struct {
 		set  bool
 		name string

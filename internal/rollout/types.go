@@ -115,8 +115,10 @@ type Routing struct {
 	Step      int    `json:"step"`
 	Stable    string `json:"stable,omitempty"`
 	Candidate string `json:"candidate,omitempty"` // with weight 0: reachable by header only
-	WeightBP  int    `json:"weightBP"`
-	ShadowBP  int    `json:"shadowBP"`
+	// Previous is asked what stable fails, while it is kept and if the document wants it.
+	Previous string `json:"previous,omitempty"`
+	WeightBP int    `json:"weightBP"`
+	ShadowBP int    `json:"shadowBP"`
 	// BeforeBP is the weight of the step before: clients that keep their arm and drew
 	// stable then draw again.
 	BeforeBP int `json:"beforeBP,omitempty"`

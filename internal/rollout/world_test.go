@@ -163,6 +163,9 @@ func routesHold(before State, in Input, after State, actions []Action) (broken [
 	if a := after.Attempt; r.WeightBP+r.ShadowBP > 0 && (a.Outcome != Running || r.WeightBP > a.Plan.Steps[a.Step].WeightBP || r.ShadowBP > a.Plan.Steps[a.Step].ShadowBP) {
 		broken = append(broken, "a greater share than the step's")
 	}
+	if kept := after.Previous; kept == nil && r.Previous != "" || kept != nil && r.Previous != kept.Revision.Name {
+		broken = append(broken, "the version behind stable is not the one that is kept")
+	}
 	routes := 0
 	for _, a := range actions {
 		if s, ok := a.(SetRouting); ok {
@@ -182,7 +185,7 @@ func routesHold(before State, in Input, after State, actions []Action) (broken [
 // every action asked for is answered once.
 func actionsHold(before State, in Input, after State, actions []Action, d Decision) (broken []string) {
 	started := map[string]bool{}
-	names := []string{after.Routing.Stable, after.Routing.Candidate}
+	names := []string{after.Routing.Stable, after.Routing.Candidate, after.Routing.Previous}
 	for i, a := range actions {
 		if i > 0 && rank(a) < rank(actions[i-1]) {
 			broken = append(broken, "actions out of order")

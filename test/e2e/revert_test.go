@@ -53,34 +53,57 @@ func TestRevertByEvidenceAtEveryStep(t *testing.T) {
 }
 
 // TestRevertAfterPromotion: a version that goes bad when it has all of the traffic is
-// taken back without a person as long as the old one is kept. Then there is no stable
-// behind it, so clients do see failures, until ten seconds of nothing else have passed.
+// taken back without a person as long as the old one is kept, and until then that one
+// answers in its place. Without fallback clients see its failures until ten seconds of
+// nothing else have passed.
 func TestRevertAfterPromotion(t *testing.T) {
 	t.Parallel()
+	for name, fallback := range map[string]string{"bake": "Stable", "bake-none": "None"} {
+		t.Run(fallback, func(t *testing.T) {
+			t.Parallel()
+			goesBadAfterPromotion(t, name, fallback)
+		})
+	}
+}
+
+func goesBadAfterPromotion(t *testing.T, name, fallback string) {
+	t.Helper()
 	const perSecond = 60
-	w := newWorld(t, "bake")
-	w.apply(plan{Version: "v1"})
+	w := newWorld(t, name)
+	w.apply(plan{Version: "v1", Fallback: fallback})
 	w.awaitStable("v1")
 	stop := w.traffic(perSecond)
 	t.Cleanup(func() { stop() })
 	p := acting("good-at-first", "")
-	p.KeepOld = "5m"
+	p.KeepOld, p.Fallback = "5m", fallback
 	w.apply(p)
 	w.awaitOutcome("good-at-first", "Promoted", 3*time.Minute)
 	if bad := failures(w.answers()); len(bad) > 0 {
 		t.Errorf("%d requests failed before it went bad, want none; the first: %+v", len(bad), bad[0])
 	}
 	turned := time.Now()
-	w.tells("bake-r2", "fail")
+	w.tells(name+"-r2", "fail")
 	st := w.await("the rollback", time.Minute, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" })
 	if st.Rollout.Decision.Reason != "BakeFailed" {
 		t.Errorf("reason %s, want BakeFailed", st.Rollout.Decision.Reason)
 	}
-	w.onlyTo("bake-r1", st)
+	w.onlyTo(name+"-r1", st)
 	all := stop()
-	bad := failures(all)
-	if most := 20 * perSecond; len(bad) == 0 || len(bad) > most {
-		t.Errorf("%d requests failed, want some and at most %d", len(bad), most)
+	bad, rescued := failures(all), 0
+	for _, a := range all {
+		if a.fallback == "previous" {
+			rescued++
+		}
 	}
-	t.Logf("rolled back %.1f s after it went bad; %d of %d requests failed, the last of them after %.1f s", st.Rollout.EndedAt.Sub(turned).Seconds(), len(bad), len(all), bad[len(bad)-1].at.Sub(turned).Seconds())
+	switch most := 20 * perSecond; fallback {
+	case "Stable":
+		if len(bad) > 0 || rescued == 0 {
+			t.Errorf("%d requests failed, want none; the version before answered %d in the place of the one promoted", len(bad), rescued)
+		}
+	default:
+		if len(bad) == 0 || len(bad) > most || rescued > 0 {
+			t.Errorf("%d requests failed, want some and at most %d; %d were answered by the version before, want none", len(bad), most, rescued)
+		}
+	}
+	t.Logf("rolled back %.1f s after it went bad; %d of %d requests failed, %d were answered by the version before", st.Rollout.EndedAt.Sub(turned).Seconds(), len(bad), len(all), rescued)
 }

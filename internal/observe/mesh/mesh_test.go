@@ -111,6 +111,15 @@ func TestAccessLogCountsByStamp(t *testing.T) {
 	}
 }
 
+// TestWhatTheVersionBeforeAnsweredIsStablesFailure: else nobody would take a promoted version back.
+func TestWhatTheVersionBeforeAnsweredIsStablesFailure(t *testing.T) {
+	h, c, _ := testHub(t)
+	h.Log(entry("serin/abtesting/safe-driver/weighted", "safe-driver-2.5.safe-driver-r1", 200, func(e *data.HTTPAccessLogEntry) { e.Response.ResponseHeaders[wire.FallbackHeader] = "previous" }))
+	if s := epochOf(t, c, 5).Arms[judge.Stable]; s.Requests != 1 || s.Errors != 1 || s.FellBack != 1 {
+		t.Errorf("%d requests, %d errors, %d answered by another; want one of each", s.Requests, s.Errors, s.FellBack)
+	}
+}
+
 func answered(id string, epoch uint32, shadow bool, scores ...wire.Float) wire.Frame {
 	return wire.Frame{ID: id, Epoch: epoch, Shadow: shadow, Status: 200, MS: 1, Answer: wire.Answer{Kind: uint8(contract.Scores), Scores: scores, Rows: len(scores), Width: 1}}
 }

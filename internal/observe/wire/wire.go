@@ -47,7 +47,9 @@ type Order struct {
 	HandOver bool `json:"handOver,omitempty"`
 	// StableURL is stable's Service, such as http://safe-driver-r1.abtesting.svc.cluster.local:80.
 	StableURL string `json:"stable,omitempty"`
-	// Fallback: a request that this candidate's scorer fails is asked of stable.
+	// PreviousURL is the Service of the version before stable while it is kept, for stable itself.
+	PreviousURL string `json:"previous,omitempty"`
+	// Fallback: what the scorer of a candidate fails is asked of stable, what stable's fails of the version before it.
 	Fallback         bool   `json:"fallback,omitempty"`
 	CandidateTimeout string `json:"candidateTimeout,omitempty"`
 	Timeout          string `json:"timeout,omitempty"`
