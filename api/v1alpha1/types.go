@@ -259,7 +259,8 @@ type Traffic struct {
 	Header Header `json:"header,omitzero"`
 	// Sticky tosses a coin per client instead of per request.
 	Sticky Sticky `json:"sticky,omitzero"`
-	// Fallback says who answers a request that the candidate fails.
+	// Fallback says whether stable answers a request that the candidate fails, and while keepOld lasts the old revision one
+	// that the promoted revision fails.
 	// +kubebuilder:validation:Enum=Stable;None
 	// +kubebuilder:default=Stable
 	Fallback string `json:"fallback,omitempty"`

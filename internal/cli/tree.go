@@ -177,7 +177,7 @@ func decisionLine(r *engine.RolloutView, p paint) string {
 func evidenceLines(w io.Writer, e engine.EvidenceView, p paint) {
 	fellBack := ""
 	if e.FellBack > 0 {
-		fellBack = fmt.Sprintf(" (%d answered by stable)", e.FellBack)
+		fellBack = fmt.Sprintf(" · %d answered by another version", e.FellBack)
 	}
 	fmt.Fprintf(w, "│   evidence   stable %d requests, %d errors · candidate %d requests, %d errors%s", e.StableRequests, e.StableErrors, e.CandidateRequests, e.CandidateErrors, fellBack)
 	if e.Pairs > 0 {

@@ -56,7 +56,7 @@ func TestTree(t *testing.T) {
 │ WaitingForApproval: step 50% asks for approval
 │   needs      about 1187 more candidate requests to decide on latency; 2 min at the present 8.0/s
 │   → serin approve --step 50% --evidence 9e4b29e204c7, or serin reject
-│   evidence   stable 1941 requests, 0 errors · candidate 113 requests, 2 errors (2 answered by stable) · 986 shadow pairs, 18 disagreed  9e4b29e204c7
+│   evidence   stable 1941 requests, 0 errors · candidate 113 requests, 2 errors · 2 answered by another version · 986 shadow pairs, 18 disagreed  9e4b29e204c7
 │   ◷ errors         candidate failed 2 of 113, stable 0 of 955
 │   ◷ latency        p50 349µs against 293µs
 │   ✔ agreement      98.03 % of 814 pairs agree

@@ -4,7 +4,7 @@ package engine
 // began: for metrics, not for verdicts.
 type Counters struct {
 	Requests      []RequestCount
-	FellBack      uint64 // candidate failures that stable answered
+	FellBack      uint64 // failures of one version that another answered
 	ShadowSent    uint64 // in a cluster: those that the candidate's recorders answered
 	Notifications []NotifyCount
 	Gateway       *GatewayCounts // nil where the gateway is not ours

@@ -64,7 +64,7 @@ func countsOf(a *rollout.Attempt, step int, ev judge.Evidence) *StepCounts {
 		s, t := &ep.Arms[judge.Stable], &ep.Arms[judge.Candidate]
 		c.StableRequests, c.StableErrors = c.StableRequests+s.Requests, c.StableErrors+s.Errors
 		c.CandidateRequests, c.CandidateErrors = c.CandidateRequests+t.Requests, c.CandidateErrors+t.Errors
-		c.FellBack, c.Pairs, c.Disagreed = c.FellBack+t.FellBack, c.Pairs+ep.Shadow.N, c.Disagreed+ep.Shadow.Disagreed
+		c.FellBack, c.Pairs, c.Disagreed = c.FellBack+s.FellBack+t.FellBack, c.Pairs+ep.Shadow.N, c.Disagreed+ep.Shadow.Disagreed
 		switch {
 		case ep.Info.Tampered:
 		case p.WeightBP > 0 && ep.Info.WeightBP == p.WeightBP:

@@ -120,7 +120,7 @@ func view(e judge.Evidence, first uint32) EvidenceView {
 		v.StableErrors += s.Errors
 		v.CandidateRequests += c.Requests
 		v.CandidateErrors += c.Errors
-		v.FellBack += c.FellBack
+		v.FellBack += s.FellBack + c.FellBack
 		v.Pairs += ep.Shadow.N
 		v.Compared += ep.Shadow.Compared
 		v.Disagreed += ep.Shadow.Disagreed

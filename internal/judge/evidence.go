@@ -47,7 +47,7 @@ type Counts struct {
 	Refusals   uint64 `json:"refusals,omitempty"`   // 4xx
 	Direct     uint64 `json:"direct,omitempty"`     // by header
 	ClientGone uint64 `json:"clientGone,omitempty"` // client disconnected first
-	FellBack   uint64 `json:"fellBack,omitempty"`   // errors of the candidate that stable answered
+	FellBack   uint64 `json:"fellBack,omitempty"`   // errors that another version answered
 
 	// Units are what the judge counts: requests when a coin is drawn for each
 	// request; with sticky routing the first request, and the first event of

@@ -42,7 +42,7 @@ func gauge(name, help string, labels ...string) family {
 var (
 	build          = prometheus.NewDesc("serin_build_info", "Which build of Serin runs; always 1.", []string{"version", "revision", "goversion"}, nil)
 	mRequests      = counter("serin_requests_total", "First answers to client requests, by arm, revision and status (none: no answer; gone: the client left first).", "arm", "revision", "response_code")
-	mFellBack      = counter("serin_fallback_total", "Requests that the candidate failed and stable answered.")
+	mFellBack      = counter("serin_fallback_total", "Requests that one version failed and another answered: stable for the candidate, the version before for the one promoted.")
 	mShadowSent    = counter("serin_shadow_sent_total", "Copies sent to the candidate.")
 	mShadowDropped = counter("serin_shadow_dropped_total", "Copies not sent for want of room.")
 	mRefused       = counter("serin_gateway_refused_total", "Requests by protocols that the gateway does not carry.")

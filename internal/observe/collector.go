@@ -39,7 +39,7 @@ type Event struct {
 	Epoch      uint32        // weight epoch that routed the request
 	Candidate  bool          // the arm
 	Direct     bool          // the client chose the arm by header
-	FellBack   bool          // the candidate failed and stable answered
+	FellBack   bool          // this arm failed and another version answered
 	ClientGone bool          // the client went away first
 	WeightBP   int           // the candidate's share that the arm was drawn with
 	Drawn      bool          // the router says that its arm was drawn by this epoch's coin

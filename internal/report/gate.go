@@ -67,7 +67,7 @@ func (r Report) clientLine() string {
 	c := r.Clients
 	text := fmt.Sprintf("clients    %s requests, %s failed", number(c.Requests), errorsOf(c.Failed, c.Requests))
 	if c.FellBack > 0 {
-		text += fmt.Sprintf("; stable answered %s that the candidate failed", number(c.FellBack))
+		text += fmt.Sprintf("; another version answered %s that one failed", number(c.FellBack))
 	}
 	return text
 }

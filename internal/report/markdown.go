@@ -96,7 +96,7 @@ func (r Report) writeSteps(b *strings.Builder) {
 		fmt.Fprintf(b, "The candidate's weight is planned as %s, and %s is in force; %s of requests are copied to it.\n\n", rollout.Percent(w.PlannedBP), rollout.Percent(w.InForceBP), rollout.Percent(w.ShadowBP))
 	}
 	b.WriteString("### Traffic by step\n\n")
-	head(b, "Step", ">Planned", ">Seen", ">Stable: requests", ">Errors", ">Candidate: requests", ">Errors", ">Answered by stable", ">Shadow pairs", ">Disagreed", "Entered", ">Lasted")
+	head(b, "Step", ">Planned", ">Seen", ">Stable: requests", ">Errors", ">Candidate: requests", ">Errors", ">Answered by another", ">Shadow pairs", ">Disagreed", "Entered", ">Lasted")
 	for _, s := range r.Steps {
 		c, entered, lasted := s.Counts, strings.ToLower(s.State), ""
 		if s.EnteredAt != nil {
@@ -112,7 +112,7 @@ func (r Report) writeClients(b *strings.Builder) {
 	c := r.Clients
 	fmt.Fprintf(b, "**What clients saw**: %s requests while it ran, %s failed", number(c.Requests), errorsOf(c.Failed, c.Requests))
 	if c.FellBack > 0 {
-		fmt.Fprintf(b, "; %s that the candidate failed were answered by stable", number(c.FellBack))
+		fmt.Fprintf(b, "; %s that one version failed were answered by another", number(c.FellBack))
 	}
 	b.WriteString(".\n\n")
 	if a := r.Agreement; a != nil {

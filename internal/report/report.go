@@ -111,7 +111,7 @@ type Counts struct {
 	StableErrors      uint64 `json:"stableErrors"`
 	CandidateRequests uint64 `json:"candidateRequests"`
 	CandidateErrors   uint64 `json:"candidateErrors"`
-	FellBack          uint64 `json:"fellBack"` // of the candidate's errors, those that stable answered
+	FellBack          uint64 `json:"fellBack"` // of the errors, those that another version answered
 	Pairs             uint64 `json:"pairs"`
 	Compared          uint64 `json:"compared"`
 	Disagreed         uint64 `json:"disagreed"`
@@ -146,7 +146,7 @@ type StepCounts struct {
 type Clients struct {
 	Requests uint64 `json:"requests"`
 	Failed   uint64 `json:"failed"`   // an error reached the client
-	FellBack uint64 `json:"fellBack"` // failed by the candidate, answered by stable
+	FellBack uint64 `json:"fellBack"` // failed by one version, answered by another
 }
 
 // Agreement is how often shadow answers were alike.

@@ -16,7 +16,7 @@ const mostRevisions = 64
 // since this process leads: for metrics, not for verdicts.
 type Counts struct {
 	Requests []RequestCount
-	FellBack uint64 // candidate failures that stable answered
+	FellBack uint64 // failures of one version that another answered
 	Shadowed uint64 // copies that recorders told of
 	Unpaired uint64 // of them, those that found no answer of stable
 }
