@@ -2,6 +2,7 @@ package pipelines_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 const shell = root + "/pipelines/scripts/"
@@ -22,14 +24,14 @@ func TestShellcheck(t *testing.T) {
 	if err != nil || len(files) < 8 {
 		t.Fatalf("%d scripts, %v", len(files), err)
 	}
-	if out, err := exec.Command("shellcheck", append(files, root+"/pipelines/rollout.sh")...).CombinedOutput(); err != nil {
+	if out, err := bounded(t, "shellcheck", append(files, root+"/pipelines/rollout.sh")...).CombinedOutput(); err != nil {
 		t.Errorf("shellcheck: %v\n%s", err, out)
 	}
 	bad := filepath.Join(t.TempDir(), "bad.sh")
 	if err := os.WriteFile(bad, []byte("#!/bin/bash\nrm $1\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if exec.Command("shellcheck", bad).Run() == nil {
+	if bounded(t, "shellcheck", bad).Run() == nil {
 		t.Error("shellcheck finds nothing in a script that is wrong: the test cannot fail")
 	}
 }
@@ -137,7 +139,9 @@ func install(t *testing.T) string {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, languageServicePackage)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder, languageServicePackage)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Skipf("skipped: %s could not be installed: %v\n%s", languageServicePackage, err, out)
 	}
@@ -154,7 +158,7 @@ func ask(t *testing.T, folder, schema string, texts map[string]string) (found ma
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command("node", "-e", languageService, "-", schema)
+	c := bounded(t, "node", "-e", languageService, "-", schema)
 	c.Dir, c.Stdin = folder, bytes.NewReader(in)
 	var errs bytes.Buffer
 	c.Stderr = &errs

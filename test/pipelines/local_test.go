@@ -3,6 +3,7 @@ package pipelines_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -37,7 +38,9 @@ func withProgram(m *testing.M) int {
 	}
 	defer os.RemoveAll(folder)
 	program = filepath.Join(folder, "serin")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "./cmd/serin")
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, "./cmd/serin")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Printf("building serin: %v: %s\n", err, out)
@@ -120,30 +123,37 @@ func serve(t *testing.T, text, state string, production bool) {
 		t.Fatal(err)
 	}
 	said := &lockedBuffer{}
-	c := exec.Command(program, "serve", "-f", file, "--state", state)
-	c.Stdout, c.Stderr = said, said
+	late, quit := context.WithCancel(context.Background())
+	c := exec.CommandContext(late, program, "serve", "-f", file, "--state", state)
+	c.Stdout, c.Stderr, c.WaitDelay = said, said, 10*time.Second
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) } // it says where it hangs
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = c.Wait() }()
 	t.Cleanup(func() {
+		defer time.AfterFunc(time.Minute, quit).Stop()
 		_ = c.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			t.Logf("serin serve:\n%s", said)
+		_ = c.Wait()
+		if late.Err() != nil {
+			t.Error("serin serve did not end within a minute of SIGTERM")
 		}
+		if t.Failed() {
+			fmt.Fprintf(t.Output(), "serin serve:\n%s\n", said)
+		}
+		quit()
 	})
 	wanted := `"outcome": "Promoted"`
 	if !production {
 		wanted = `"outcome": "Reverted"`
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		out, _ := exec.CommandContext(t.Context(), program, "status", "-o", "json", "--state", state).Output()
+	soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for ; ; time.Sleep(50 * time.Millisecond) {
+		out, _ := exec.CommandContext(soon, program, "status", "-o", "json", "--state", state).Output()
 		if strings.Contains(string(out), wanted) {
 			return
 		}
-		if time.Now().After(deadline) {
+		if soon.Err() != nil {
 			t.Fatalf("serin serve: no %s within a minute:\n%s\n%s", wanted, out, said)
 		}
 	}

@@ -1,6 +1,7 @@
 package pipelines_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // standIns are programs that answer as the real ones are documented to, and note how they were called.
@@ -36,6 +38,20 @@ if [[ $1 == status ]]; then printf '%s' '{"rollout": {"id": "r-1", "to": "##vso[
 if [[ $1 == image ]]; then while [[ $1 != --output ]]; do shift; done; echo '{"components":[{},{}]}' >"$2"; else echo "${FOUND:-}"; exit "${TRIVY:-0}"; fi`,
 }
 
+// bounded is a program that is given two minutes, for what takes seconds.
+func bounded(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	c := exec.CommandContext(ctx, name, args...)
+	c.WaitDelay = 5 * time.Second
+	c.Cancel = func() error {
+		t.Errorf("%s %s is not done within two minutes, and is ended", name, strings.Join(args, " "))
+		return c.Process.Kill()
+	}
+	return c
+}
+
 // script runs a script of the pipelines among stand-ins; it returns its exit code, what it
 // said, and how the stand-ins were called.
 func script(t *testing.T, name string, env ...string) (code int, said, calls string) {
@@ -52,7 +68,7 @@ func script(t *testing.T, name string, env ...string) (code int, said, calls str
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.CommandContext(t.Context(), "bash", file)
+	c := bounded(t, "bash", file)
 	c.Dir = folder
 	c.Env = append([]string{"PATH=" + folder + ":" + os.Getenv("PATH"), "HOME=" + folder, "CALLS=" + notes, "AGENT_TEMPDIRECTORY=" + folder, "TF_BUILD=True"}, env...)
 	out, _ := c.CombinedOutput()

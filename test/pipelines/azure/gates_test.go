@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const gatedText = `
@@ -104,5 +106,35 @@ jobs:
 		if got := newTrial(t, text).run(t).Results()["__default"]; got != Failed {
 			t.Errorf("%s: %s, want Failed", text, got)
 		}
+	}
+}
+
+// TestARunThatHangsEnds: a step that nothing but a kill ends does not hold the run beyond its limit; what was under way is
+// told, and no other stage runs any more.
+func TestARunThatHangsEnds(t *testing.T) {
+	r := newTrial(t, `
+stages:
+- stage: A
+  jobs: [{job: J, steps: [{script: "trap '' INT TERM; mkfifo never; read -r _ <never", displayName: a long wait}]}]
+- stage: B
+  condition: always()
+  jobs: [{job: J, steps: [{script: echo B >>$SEEN}]}]
+`)
+	r.Limit = time.Second
+	r.Start(t.Context())
+	if err := r.Wait(); err == nil || !strings.Contains(err.Error(), `A/J runs step "a long wait"`) {
+		t.Errorf("the run ended with %v, want that it says what was under way", err)
+	}
+	if seen := r.lines(); len(seen) > 0 {
+		t.Errorf("%v ran after the end", seen)
+	}
+}
+
+// TestWhoeverIsAskedGoes: a gate that will not be answered fails its stage.
+func TestWhoeverIsAskedGoes(t *testing.T) {
+	r := newTrial(t, gatedText)
+	r.Gate = func(context.Context, string, string) Answer { goruntime.Goexit(); return Approved }
+	if got := r.run(t).Results()["B"]; got != Failed {
+		t.Errorf("B: %s, want %s", got, Failed)
 	}
 }

@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -26,7 +27,7 @@ type agent struct {
 }
 
 // job evaluates a job's condition and runs its steps.
-func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
+func (r *Run) job(s *Stage, j *Job) *jobRecord {
 	record := &jobRecord{result: Skipped, outputs: map[string]string{}}
 	in, run, err := r.starts(s, j)
 	if err != nil {
@@ -42,6 +43,7 @@ func (r *Run) job(ctx context.Context, s *Stage, j *Job) *jobRecord {
 		return record
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
+	ctx := r.over
 	// A run that was cancelled before cancels no job that starts afterwards.
 	if r.cancelled.Err() == nil {
 		var stop context.CancelFunc
@@ -228,6 +230,7 @@ func (a *agent) step(s *Step) int {
 		env[k] = a.macros(v)
 	}
 	a.run.log(a.stage.Name, "== "+s.Task+" "+s.Display)
+	a.run.does(a.stage.Name+"/"+a.job.Name, fmt.Sprintf("runs step %q", cmp.Or(s.Display, s.Name, s.Task)))
 	task, known := tasks[s.Task]
 	if !known {
 		a.run.broken(a.stage.Name, fmt.Errorf("task %s is not known to this interpreter", s.Task))

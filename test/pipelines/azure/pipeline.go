@@ -210,6 +210,11 @@ func (p *Pipeline) check() error {
 			if jobs[j.Name] {
 				return fmt.Errorf("stage %s: job %s is there twice", s.Name, j.Name)
 			}
+			for _, d := range j.DependsOn {
+				if !jobs[d] {
+					return fmt.Errorf("stage %s: job %s depends on %s, which is not before it", s.Name, j.Name, d)
+				}
+			}
 			jobs[j.Name] = true
 		}
 	}

@@ -2,11 +2,13 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Result is what became of a stage, a job or a step.
@@ -29,6 +31,7 @@ const (
 	Approved Answer = iota
 	Rejected
 	TimedOut
+	unanswered // whoever was asked is gone
 )
 
 // Run is one run of a pipeline.
@@ -46,10 +49,18 @@ type Run struct {
 	Repository  string            // folder that checkout gives
 	Env         []string          // of the agent
 	Log         func(stage, line string)
+	Limit       time.Duration // of the whole run; 0: mostOfARun
 
-	cancel    context.CancelFunc
-	cancelled context.Context
+	all, gates sync.WaitGroup
+	over       context.Context // ends when nothing may run any more
+	stop       context.CancelFunc
+	late       *time.Timer
+	cancel     context.CancelFunc
+	cancelled  context.Context
+
 	mu        sync.Mutex
+	doing     map[string]activity // of stages and jobs
+	hung      error
 	stages    map[string]Result
 	jobs      map[string]map[string]*jobRecord // stage → job
 	codes     map[string]int                   // stage/step → exit code
@@ -64,29 +75,28 @@ type jobRecord struct {
 	outputs map[string]string // as stageDependencies names them
 }
 
-// Start begins the run; Wait of what it returns ends with it.
-func (r *Run) Start(ctx context.Context) *sync.WaitGroup {
-	r.cancelled, r.cancel = context.WithCancel(context.Background())
-	r.stages, r.jobs, r.codes = map[string]Result{}, map[string]map[string]*jobRecord{}, map[string]int{}
+// Start begins the run, which ends with ctx or after its limit at the latest; Wait waits for that.
+func (r *Run) Start(ctx context.Context) {
+	r.stages, r.jobs, r.codes, r.doing = map[string]Result{}, map[string]map[string]*jobRecord{}, map[string]int{}, map[string]activity{}
+	r.bound(ctx)
+	r.cancelled, r.cancel = context.WithCancel(r.over)
 	done := map[string]chan struct{}{}
 	for _, s := range r.Pipeline.Stages {
 		done[s.Name] = make(chan struct{})
 	}
-	var all sync.WaitGroup
 	for _, s := range r.Pipeline.Stages {
-		all.Go(func() {
+		r.all.Go(func() {
 			defer close(done[s.Name])
 			for _, d := range s.DependsOn {
 				<-done[d]
 			}
-			result := r.stage(ctx, s)
+			result := r.stage(s)
 			r.mu.Lock()
 			r.stages[s.Name] = result
 			r.mu.Unlock()
 			r.log(s.Name, "stage "+string(result))
 		})
 	}
-	return &all
 }
 
 // Cancel cancels the run, as a person does.
@@ -119,7 +129,8 @@ func (r *Run) broken(stage string, err error) Result {
 }
 
 // stage runs a stage: condition, then the gates, then the lock, then its jobs.
-func (r *Run) stage(ctx context.Context, s *Stage) Result {
+func (r *Run) stage(s *Stage) Result {
+	defer r.does(s.Name, "")
 	in, err := r.stageScope(s)
 	if err != nil {
 		return r.broken(s.Name, err)
@@ -133,11 +144,14 @@ func (r *Run) stage(ctx context.Context, s *Stage) Result {
 	}
 	environments := s.environments()
 	for _, e := range environments {
+		r.does(s.Name, "waits at the gate of "+e)
 		switch r.gate(s.Name, e) {
 		case Rejected:
 			return r.RejectedAs
 		case TimedOut:
 			return Skipped
+		case unanswered:
+			return r.broken(s.Name, errors.New("whoever was asked at the gate of "+e+" is gone without an answer"))
 		case Approved:
 		}
 		if r.cancelled.Err() != nil {
@@ -145,13 +159,15 @@ func (r *Run) stage(ctx context.Context, s *Stage) Result {
 		}
 	}
 	for _, e := range environments {
+		r.does(s.Name, "waits for the lock of "+e)
 		unlock, ok := r.Locks.acquire(r.cancelled, e, s.LockBehavior)
 		if !ok {
 			return Canceled
 		}
 		defer unlock()
 	}
-	return r.allJobs(ctx, s)
+	r.does(s.Name, "runs jobs")
+	return r.allJobs(s)
 }
 
 func (s *Stage) environments() (out []string) {
@@ -168,7 +184,11 @@ func (r *Run) gate(stage, environment string) Answer {
 		return Approved
 	}
 	answer := make(chan Answer, 1)
-	go func() { answer <- r.Gate(r.cancelled, stage, environment) }()
+	r.gates.Go(func() {
+		a := unanswered // what t.Fatal leaves
+		defer func() { answer <- a }()
+		a = r.Gate(r.cancelled, stage, environment)
+	})
 	select {
 	case a := <-answer:
 		return a
@@ -177,7 +197,7 @@ func (r *Run) gate(stage, environment string) Answer {
 	}
 }
 
-func (r *Run) allJobs(ctx context.Context, s *Stage) Result {
+func (r *Run) allJobs(s *Stage) Result {
 	r.mu.Lock()
 	r.jobs[s.Name] = map[string]*jobRecord{}
 	r.mu.Unlock()
@@ -192,7 +212,8 @@ func (r *Run) allJobs(ctx context.Context, s *Stage) Result {
 			for _, d := range j.DependsOn {
 				<-done[d]
 			}
-			record := r.job(ctx, s, j)
+			record := r.job(s, j)
+			r.does(s.Name+"/"+j.Name, "")
 			r.mu.Lock()
 			r.jobs[s.Name][j.Name] = record
 			r.mu.Unlock()
@@ -346,36 +367,4 @@ func (r *Run) variables(more ...[]Variable) values {
 		}
 	}
 	return out
-}
-
-// Locks are the exclusive locks of environments, over all runs.
-type Locks struct {
-	mu   sync.Mutex
-	held map[string]chan struct{}
-}
-
-// acquire waits for the lock, in turn.
-func (l *Locks) acquire(ctx context.Context, environment, behavior string) (unlock func(), ok bool) {
-	if l == nil {
-		return func() {}, true
-	}
-	if behavior != "sequential" {
-		panic("lockBehavior " + behavior + ": only sequential is modelled")
-	}
-	l.mu.Lock()
-	if l.held == nil {
-		l.held = map[string]chan struct{}{}
-	}
-	c := l.held[environment]
-	if c == nil {
-		c = make(chan struct{}, 1)
-		l.held[environment] = c
-	}
-	l.mu.Unlock()
-	select {
-	case c <- struct{}{}:
-		return func() { <-c }, true
-	case <-ctx.Done():
-		return nil, false
-	}
 }

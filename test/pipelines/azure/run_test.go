@@ -34,7 +34,16 @@ func newTrial(t *testing.T, text string) *trial {
 }
 
 func (r *trial) run(t *testing.T) *trial {
-	r.Start(t.Context()).Wait()
+	t.Helper()
+	r.Start(t.Context())
+	return r.wait(t)
+}
+
+func (r *trial) wait(t *testing.T) *trial {
+	t.Helper()
+	if err := r.Wait(); err != nil {
+		t.Errorf("the run: %v", err)
+	}
 	return r
 }
 
@@ -57,14 +66,15 @@ func (r *trial) results() map[string]Result {
 
 const cancelMe = "echo started >>$SEEN; read -r _ <wait" // blocks until it is cancelled
 
-// awaitStart makes the pipe that cancelMe reads, and cancels when it does.
+// cancelAtStart makes the pipe that cancelMe reads, and cancels when it does.
 func (r *trial) cancelAtStart(t *testing.T) *trial {
 	t.Helper()
 	wait := filepath.Join(r.Repository, "wait")
 	if err := syscall.Mkfifo(wait, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	all := r.Start(t.Context())
+	r.Start(t.Context())
+	defer func() { _ = r.Wait() }()
 	// Opening the pipe for writing succeeds when the script has opened it for reading.
 	w, err := os.OpenFile(wait, os.O_WRONLY|syscall.O_NONBLOCK, 0)
 	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); w, err = os.OpenFile(wait, os.O_WRONLY|syscall.O_NONBLOCK, 0) {
@@ -75,8 +85,7 @@ func (r *trial) cancelAtStart(t *testing.T) *trial {
 		t.Fatalf("the script did not start: %v", err)
 	}
 	defer w.Close()
-	all.Wait()
-	return r
+	return r.wait(t)
 }
 
 // example is a pipeline of the documentation, and what is said to happen.

@@ -71,6 +71,10 @@ const (
 
 // execute runs a script as the agent does, and follows what it says.
 func (a *agent) execute(step, script string, env map[string]string) int {
+	if a.run.over.Err() != nil {
+		a.run.broken(a.stage.Name, errors.New("the run is over: nothing more is run"))
+		return 1
+	}
 	file := filepath.Join(a.temp, "step.sh")
 	if err := os.WriteFile(file, []byte(a.macros(script)), 0o700); err != nil {
 		a.run.broken(a.stage.Name, err)
@@ -91,7 +95,7 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 	read := make(chan struct{})
 	go func() { defer close(read); a.follow(step, r) }()
 	ended := make(chan struct{})
-	go end(c.Process.Pid, stop, ended)
+	go end(c.Process.Pid, stop, a.run.over.Done(), ended)
 	err := c.Wait()
 	close(ended)
 	_ = w.Close()
@@ -107,11 +111,12 @@ func (a *agent) execute(step, script string, env map[string]string) int {
 	return 0
 }
 
-// end asks a cancelled script to end, then insists.
-func end(group int, stop, ended <-chan struct{}) {
+// end asks a cancelled script to end, then insists; once the run is over it does not ask.
+func end(group int, stop, over, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return
+	case <-over:
 	case <-stop:
 	}
 	for _, next := range []struct {
@@ -119,12 +124,13 @@ func end(group int, stop, ended <-chan struct{}) {
 		wait   time.Duration
 	}{{syscall.SIGINT, afterInterrupt}, {syscall.SIGTERM, afterTerminate}, {syscall.SIGKILL, 0}} {
 		_ = syscall.Kill(-group, next.signal)
-		timer := time.NewTimer(next.wait)
 		select {
 		case <-ended:
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-over:
+			_ = syscall.Kill(-group, syscall.SIGKILL)
+			return
+		case <-time.After(next.wait):
 		}
 	}
 }

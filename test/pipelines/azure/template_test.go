@@ -109,6 +109,7 @@ func TestWhatIsRefused(t *testing.T) {
 		"jobs:\n- deployment: A\n  environment: e\n  strategy: {canary: {}}\n":                                        `property "canary"`,
 		"stages:\n- stage: A\n  dependsOn: B\n  jobs:\n  - job: J\n    steps: [{script: x}]\n":                        "not before it",
 		"stages:\n- stage: A\n  jobs:\n  - job: J\n    steps: [{script: x}]\n- stage: A\n  jobs: []\n":                "twice",
+		"jobs:\n- job: A\n  dependsOn: B\n  steps: [{script: x}]\n":                                                   "not before it",
 		"jobs:\n- job: A\n  steps: []\n":                                                                              "no steps",
 		"jobs:\n- job: A\n  steps:\n  - script: x\n    script: y\n":                                                   "twice",
 		"jobs:\n- job: A\n  steps:\n  - &a\n    script: x\n  - *a\n":                                                  "anchors",

@@ -252,9 +252,10 @@ func secondRunRefused(t *testing.T, m Maker) {
 	var second *run
 	locks := &azure.Locks{}
 	first := newRun(t, w, options{candidate: Good, locks: locks, at: map[string]func(){"Percent10": func() {
-		second = newRun(t, w, options{candidate: Good, locks: locks}).start().wait()
+		second = newRun(t, w, options{candidate: Good, locks: locks}).start()
+		_ = second.Wait()
 	}}}).start().wait()
-	second.check(want{stages: with(skipped("Percent1", "Percent10", "Percent50", "Promote"), "Shadow", azure.Failed), codes: map[string]int{"Shadow/start": 6}})
+	first.second(second, "Percent10").check(want{stages: with(skipped("Percent1", "Percent10", "Percent50", "Promote"), "Shadow", azure.Failed), codes: map[string]int{"Shadow/start": 6}})
 	first.check(want{stages: skipped("Revert")})
 	checkEnd(t, w, c, began, first.number)
 }
@@ -267,15 +268,15 @@ func superseded(t *testing.T, m Maker) {
 	var second *run
 	o := newest
 	o.at = map[string]func(){"Percent10": func() {
-		ready := make(chan struct{})
+		asked := make(chan struct{})
 		n := newest
-		n.at = map[string]func(){"Percent1": func() { close(ready) }}
+		n.at = map[string]func(){"Percent1": func() { close(asked) }}
 		second = newRun(t, w, n).start()
-		<-ready
+		second.awaitGate("Percent1", asked)
 	}}
 	first := newRun(t, w, o).start().wait()
 	first.check(want{stages: with(skipped("Percent50", "Promote"), "Percent10", azure.Failed), codes: map[string]int{"Percent10/step": 3}})
-	second.wait().check(want{stages: skipped("Revert")})
+	first.second(second, "Percent10").check(want{stages: skipped("Revert")})
 	checkEnd(t, w, c, began, second.number)
 }
 

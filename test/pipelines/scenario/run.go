@@ -30,7 +30,6 @@ type run struct {
 	folder  string // of the agent's programs
 	calls   string
 	atGates sync.Map // stage → status that its approver saw
-	all     *sync.WaitGroup
 }
 
 var builds atomic.Int64
@@ -66,7 +65,7 @@ func newRun(t *testing.T, w *World, o options) *run {
 		Connections: map[string]string{"serin-azure": "", "serin-abtesting": w.Kubeconfig},
 		Secrets:     map[string]string{"System.AccessToken": "token-of-the-job"},
 		Env:         append([]string{"PATH=" + r.folder + ":" + path(), "STAND_IN_KUBECONFIG=" + w.Kubeconfig}, w.Env...),
-		Log:         func(stage, line string) { t.Logf("[%s %s] %s", r.number, stage, line) },
+		Log:         func(stage, line string) { fmt.Fprintf(t.Output(), "[%s %s] %s\n", r.number, stage, line) },
 	}
 	if o.program != "" {
 		write(t, filepath.Join(r.folder, "sabotage"), strings.ReplaceAll(o.program, "SERIN", w.Serin), 0o700)
@@ -127,7 +126,7 @@ func (r *run) checkPacked(runs string) {
 		return r.Pipeline.Variables[i].Value
 	}
 	registry, repository := variable("SERIN_REGISTRY"), variable("SERIN_REPOSITORY")
-	res, err := http.Head("http://" + registry + "/v2/" + repository + "/manifests/" + r.number)
+	res, err := httpClient.Head("http://" + registry + "/v2/" + repository + "/manifests/" + r.number)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -141,14 +140,46 @@ func (r *run) checkPacked(runs string) {
 	}
 }
 
+// start begins the run, which ends before the test does.
 func (r *run) start() *run {
-	r.all = r.Start(r.t.Context())
+	r.Start(r.t.Context())
+	r.t.Cleanup(func() { _ = r.Wait() })
 	return r
 }
 
 func (r *run) wait() *run {
-	r.all.Wait()
+	r.t.Helper()
+	if err := r.Wait(); err != nil {
+		r.t.Fatalf("run %s: %v; %s", r.number, err, r.came())
+	}
 	return r
+}
+
+// came is what the run came to so far.
+func (r *run) came() string { return fmt.Sprintf("results %v, exit codes %v", r.Results(), r.Codes()) }
+
+// awaitGate waits until the run asks at a stage's gate, which closes a channel. A run that ends before never asks.
+func (r *run) awaitGate(stage string, asked <-chan struct{}) {
+	r.t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = r.Wait()
+	}()
+	select {
+	case <-asked:
+	case <-ended:
+		r.t.Errorf("run %s ended before its gate of %s was asked: %s", r.number, stage, r.came())
+	}
+}
+
+// second is the run that was to start at a gate of this one, when it has ended.
+func (r *run) second(second *run, gate string) *run {
+	r.t.Helper()
+	if second == nil {
+		r.t.Fatalf("no second run was started at the gate of %s: %s", gate, r.came())
+	}
+	return second.wait()
 }
 
 // service stands for the part of Azure DevOps that knows who approved.

@@ -3,7 +3,10 @@
 package scenario
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,17 +55,35 @@ type status struct {
 func (w *World) status(t *testing.T) status {
 	t.Helper()
 	var st status
-	c := exec.CommandContext(t.Context(), w.Serin, append([]string{"status", "-o", "json"}, w.Where...)...)
-	c.Env = append(os.Environ(), w.Look...)
-	out, err := c.Output()
+	out, err := w.serin(t, "status", "-o", "json")
 	if err != nil {
-		t.Logf("serin status: %v", err)
+		fmt.Fprintln(t.Output(), err)
 		return st
 	}
 	if err := json.Unmarshal(out, &st); err != nil {
 		t.Fatal(err)
 	}
 	return st
+}
+
+// patience is how long a verb of serin may take beside the pipeline.
+const patience = 2 * time.Minute
+
+// serin runs a verb as a person beside the pipeline does.
+func (w *World) serin(t *testing.T, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c := exec.CommandContext(ctx, w.Serin, append(args, w.Where...)...)
+	var errs bytes.Buffer
+	c.Env, c.Stderr, c.WaitDelay = append(os.Environ(), w.Look...), &errs, 5*time.Second
+	out, err := c.Output()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("not done within %s: %w", patience, err)
+	}
+	if err != nil {
+		err = fmt.Errorf("serin %s: %w: %s%s", args[0], err, out, errs.Bytes())
+	}
+	return out, err
 }
 
 // await waits for a status.
@@ -74,7 +95,8 @@ func (w *World) await(t *testing.T, what string, ok func(status) bool) status {
 			return st
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within three minutes: %s; it is %+v", what, st)
+			text, _ := json.Marshal(st)
+			t.Fatalf("not within three minutes: %s; it is %s", what, text)
 		}
 	}
 }
@@ -82,10 +104,8 @@ func (w *World) await(t *testing.T, what string, ok func(status) bool) status {
 // do runs a verb of serin beside the pipeline.
 func (w *World) do(t *testing.T, verb string, flags ...string) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), w.Serin, append(append([]string{verb}, flags...), w.Where...)...)
-	c.Env = append(os.Environ(), w.Look...)
-	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("serin %s: %v: %s", verb, err, out)
+	if _, err := w.serin(t, append([]string{verb}, flags...)...); err != nil {
+		t.Fatal(err)
 	}
 }
 
