@@ -67,7 +67,7 @@ var guard = sync.OnceValue(func() error {
 		return err
 	}
 	// A policy is in force some time after it was taken.
-	d, err := dynamic.NewForConfig(c.RESTConfig())
+	d, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func guarded(t *testing.T) *cluster.Cluster {
 }
 
 func impersonate(c *cluster.Cluster, user string) dynamic.Interface {
-	cfg := c.RESTConfig()
+	cfg := c.RequestConfig()
 	cfg.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
 	return dynamic.NewForConfigOrDie(cfg)
 }
@@ -181,7 +181,7 @@ func TestNobodyActsInAnothersName(t *testing.T) {
 		}
 	}
 	// Not even an administrator: the record says who it was.
-	_, err := client(t, c.RESTConfig()).Resource(actions).Namespace("abtesting").Create(t.Context(), actionOf("Approve", "driver-7", approver), metav1.CreateOptions{})
+	_, err := client(t, c.RequestConfig()).Resource(actions).Namespace("abtesting").Create(t.Context(), actionOf("Approve", "driver-7", approver), metav1.CreateOptions{})
 	if !apierrors.IsForbidden(err) {
 		t.Errorf("an administrator asks as %s: %v; want it refused", approver, err)
 	}
@@ -189,7 +189,7 @@ func TestNobodyActsInAnothersName(t *testing.T) {
 
 func TestAnActionNeverChanges(t *testing.T) {
 	c := guarded(t)
-	admin := client(t, c.RESTConfig()).Resource(actions).Namespace("abtesting")
+	admin := client(t, c.RequestConfig()).Resource(actions).Namespace("abtesting")
 	a, err := impersonate(c, approver).Resource(actions).Namespace("abtesting").Create(t.Context(), actionOf("Abort", "driver-7", approver), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)

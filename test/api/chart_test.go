@@ -167,7 +167,7 @@ func TestInstallApplies(t *testing.T) {
 	}
 	text := slices.Concat(m.Kinds, []byte("---\napiVersion: v1\nkind: Namespace\nmetadata: {name: installed}\n"), m.Rest)
 	for range 2 {
-		done, err := kube.ApplyManifests(t.Context(), c.RESTConfig(), text, false)
+		done, err := kube.ApplyManifests(t.Context(), c.RequestConfig(), text, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestInstallApplies(t *testing.T) {
 		}
 	}
 	d := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
-	got, err := client(t, c.RESTConfig()).Resource(d).Namespace("installed").Get(t.Context(), "serin-controller", metav1.GetOptions{})
+	got, err := client(t, c.RequestConfig()).Resource(d).Namespace("installed").Get(t.Context(), "serin-controller", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestInstallApplies(t *testing.T) {
 		t.Error("the controller does not run the image that was asked for")
 	}
 	bad := strings.Replace(string(m.Rest), "replicas: 2", "replicas: -2", 1)
-	if done, err := kube.ApplyManifests(t.Context(), c.RESTConfig(), []byte(bad), true); err == nil || !strings.Contains(err.Error(), "replicas") {
+	if done, err := kube.ApplyManifests(t.Context(), c.RequestConfig(), []byte(bad), true); err == nil || !strings.Contains(err.Error(), "replicas") {
 		t.Errorf("a dry run of what is not valid: %v (after %v), want an error that names replicas", err, done)
 	}
 }
@@ -292,7 +292,7 @@ func objectsOf(t *testing.T, text string) (out []*unstructured.Unstructured) {
 // istioKinds installs Istio's definitions, from its module.
 func istioKinds(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	list := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
+	list := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
 	list.Dir = root // the version that internal/kube speaks
 	dir, err := list.Output()
 	if err != nil {
@@ -385,7 +385,7 @@ func dryRun(t *testing.T, c *cluster.Cluster, o *unstructured.Unstructured) erro
 	if gvk.Kind == "Telemetry" {
 		plural = "telemetries"
 	}
-	r := client(t, c.RESTConfig()).Resource(schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: plural})
+	r := client(t, c.RequestConfig()).Resource(schema.GroupVersionResource{Group: gvk.Group, Version: gvk.Version, Resource: plural})
 	options := metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: "helm", FieldValidation: metav1.FieldValidationStrict, Force: new(true)}
 	raw, err := json.Marshal(o)
 	if err != nil {

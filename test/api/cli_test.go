@@ -143,7 +143,7 @@ func (c controller) answer(ctx context.Context) {
 // roles and admission policies: what they say, and their exit codes.
 func TestCommandLineInACluster(t *testing.T) {
 	c := guarded(t)
-	d, err := dynamic.NewForConfig(c.RESTConfig())
+	d, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,9 @@ func TestCommandLineInACluster(t *testing.T) {
 	} {
 		var out, errs bytes.Buffer
 		args := append(strings.Fields(x.args), "--context", x.who)
-		code := cli.Run(t.Context(), args, cli.IO{In: strings.NewReader(""), Out: &out, Err: &errs})
+		within, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		code := cli.Run(within, args, cli.IO{In: strings.NewReader(""), Out: &out, Err: &errs})
+		cancel()
 		if text := out.String() + errs.String(); code != x.code || !strings.Contains(text, x.says) {
 			t.Errorf("serin %s as %s: exit code %d, want %d; want %q in:\n%s", x.args, x.who, code, x.code, x.says, text)
 		}

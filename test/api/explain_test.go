@@ -46,7 +46,7 @@ func (s described) size() int {
 // kubectl explain says something of every field that one may write.
 func TestEveryFieldIsExplained(t *testing.T) {
 	c := start(t)
-	raw, err := kubernetes.NewForConfigOrDie(c.RESTConfig()).RESTClient().Get().AbsPath("/openapi/v3/apis/serin.dev/v1alpha1").DoRaw(t.Context())
+	raw, err := kubernetes.NewForConfigOrDie(c.RequestConfig()).RESTClient().Get().AbsPath("/openapi/v3/apis/serin.dev/v1alpha1").DoRaw(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ var server = sync.OnceValues(func() (*cluster.Cluster, error) {
 func served(ctx context.Context, c *cluster.Cluster) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	d, err := dynamic.NewForConfig(c.RESTConfig())
+	d, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		return err
 	}
@@ -91,6 +91,22 @@ func start(t *testing.T) *cluster.Cluster {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// web is for pages of what the tests start.
+var web = &http.Client{Timeout: 10 * time.Second}
+
+// ended waits for a controller that was told to end.
+func ended(t *testing.T, what string, done <-chan error) {
+	t.Helper()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("%s ended: %v", what, err)
+		}
+	case <-time.After(time.Minute):
+		t.Errorf("%s did not end within a minute of being told to", what)
+	}
 }
 
 func applyFiles(ctx context.Context, c *cluster.Cluster, pattern string) error {

@@ -23,7 +23,7 @@ func (a addresses) read(ctx context.Context, path string) (int, string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := web.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -112,9 +112,7 @@ func TestAStandbyIsReadyAndShowsNoEndpoint(t *testing.T) {
 		t.Errorf("a standby shows:\n%s", text)
 	}
 	cancel()
-	if err := <-done; err != nil {
-		t.Errorf("the standby ended: %v", err)
-	}
+	ended(t, "the standby", done)
 }
 
 // holdLease lets somebody else lead.

@@ -30,7 +30,7 @@ import (
 func TestPlatform(t *testing.T) {
 	c := start(t)
 	istioKinds(t, c)
-	api := typed(t, c.RESTConfig())
+	api := typed(t, c.RequestConfig())
 	n := 0
 	enginetest.Run(t, func(t *testing.T) enginetest.Place {
 		n++

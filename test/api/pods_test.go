@@ -33,7 +33,7 @@ func TestPodsPassTheRestrictedStandard(t *testing.T) {
 	if err := c.Apply(t.Context(), []byte("apiVersion: v1\nkind: Namespace\nmetadata: {name: restricted, labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/enforce-version: latest}}\n")); err != nil {
 		t.Fatal(err)
 	}
-	api, err := kubernetes.NewForConfig(c.RESTConfig())
+	api, err := kubernetes.NewForConfig(c.RequestConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func TestWhatSomebodyDoesToARevisionIsPutBack(t *testing.T) {
 	istioKinds(t, c)
 	namespaces(t, c, "serin-system", "meddled")
 	controllerRights(t, c)
-	m := meddler{t, c, typed(t, c.RESTConfig()), "meddled"}
+	m := meddler{t, c, typed(t, c.RequestConfig()), "meddled"}
 	w := &place{api: m.api, name: m.namespace}
 	ctx, stop := context.WithCancel(context.Background())
 	var done sync.WaitGroup

@@ -110,7 +110,7 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	istioKinds(t, c)
 	namespaces(t, c, "serin-system", "driven")
 	rights := controllerRights(t, c)
-	core := kubernetes.NewForConfigOrDie(c.RESTConfig())
+	core := kubernetes.NewForConfigOrDie(c.RequestConfig())
 	// One that another test's controller left would not have to be made.
 	if err := core.CoordinationV1().Leases("serin-system").Delete(t.Context(), "serin-controller", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestTheControllersRightsAreThoseItUses(t *testing.T) {
 	u := &used{rights: map[string]bool{}}
 	at, hook := runController(t, c, u), newHook(t)
 
-	d := drive{t, c, client(t, c.RESTConfig()), core, hook.url}
+	d := drive{t, c, client(t, c.RequestConfig()), core, hook.url}
 	d.history(12)
 	go d.kubelet(t.Context())
 	d.apply("1")
@@ -229,9 +229,7 @@ func runController(t *testing.T, c *cluster.Cluster, u *used) addresses {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the controller ended: %v", err)
-		}
+		ended(t, "the controller", done)
 		if strings.Contains(log.String(), "secret-path") {
 			t.Error("the log holds the path of a receiver, which may be a secret")
 		}
@@ -279,7 +277,7 @@ func sayHello(t *testing.T, recorders string) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer nobody")
-	res, err := http.DefaultClient.Do(req)
+	res, err := web.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,13 +19,13 @@ import (
 // begin with, keeps to the schema, and does not mix with an autoscaler's bounds.
 func TestScale(t *testing.T) {
 	c := start(t)
-	api := client(t, c.RESTConfig()).Resource(endpoints).Namespace("abtesting")
+	api := client(t, c.RequestConfig()).Resource(endpoints).Namespace("abtesting")
 	scale := func(name, body string) (*unstructured.Unstructured, error) {
 		return api.Patch(t.Context(), name, types.MergePatchType, []byte(body), metav1.PatchOptions{}, "scale")
 	}
 	for name, spec := range map[string]string{"scale-none": "", "scale-empty": "  scaling: {}\n", "scale-some": "  scaling: {replicas: 2}\n", "scale-auto": "  scaling: {min: 2, max: 5}\n"} {
 		text := "apiVersion: serin.dev/v1alpha1\nkind: ScoringEndpoint\nmetadata: {name: " + name + "}\nspec:\n  scorer: {image: a}\n" + spec
-		if _, err := post(t, c.RESTConfig(), "abtesting", text, false); err != nil {
+		if _, err := post(t, c.RequestConfig(), "abtesting", text, false); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = api.Delete(t.Context(), name, metav1.DeleteOptions{}) })
@@ -84,12 +84,12 @@ func scalingOf(t *testing.T, api dynamic.ResourceInterface, name string) v1alpha
 // applied, and takes them out again.
 func TestFromReplicasToAnAutoscalerAndBack(t *testing.T) {
 	c := start(t)
-	api := client(t, c.RESTConfig()).Resource(endpoints).Namespace("abtesting")
+	api := client(t, c.RequestConfig()).Resource(endpoints).Namespace("abtesting")
 	for way, options := range map[types.PatchType]metav1.PatchOptions{types.ApplyPatchType: {FieldManager: "serin-cli"}, types.MergePatchType: {}} {
 		name := map[types.PatchType]string{types.ApplyPatchType: "bounds-apply", types.MergePatchType: "bounds-merge"}[way]
 		t.Cleanup(func() { _ = api.Delete(context.Background(), name, metav1.DeleteOptions{}) })
 		if way == types.MergePatchType {
-			if _, err := post(t, c.RESTConfig(), "abtesting", "apiVersion: serin.dev/v1alpha1\nkind: ScoringEndpoint\nmetadata: {name: "+name+"}\nspec: {scorer: {image: a}}\n", false); err != nil {
+			if _, err := post(t, c.RequestConfig(), "abtesting", "apiVersion: serin.dev/v1alpha1\nkind: ScoringEndpoint\nmetadata: {name: "+name+"}\nspec: {scorer: {image: a}}\n", false); err != nil {
 				t.Fatal(err)
 			}
 		}

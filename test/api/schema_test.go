@@ -123,7 +123,7 @@ var onlyLocal = map[string]string{
 func TestTheAPIServersDefaultsAreLocalModes(t *testing.T) {
 	c := start(t)
 	text := before + "  scorer: {image: \"" + image + "\"}\n  judge: {scores: {mean: {}}, agreement: {tolerance: \"0.01\"}, labels: {}}\n  rollout: {freeze: [{cron: \"@daily\", duration: 1h}]}\n  notify: [{url: \"https://example.com\"}]\n"
-	got, err := post(t, c.RESTConfig(), "abtesting", text, true)
+	got, err := post(t, c.RequestConfig(), "abtesting", text, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestTheAPIServerRefusesWhatOnlyOneMachineCanDo(t *testing.T) {
 		"  scorer: {image: a}\n  notify: [{url: 'http://169.254.169.254/metadata'}]\n":              {"spec.notify[0].url", "others reach"},
 		"  scorer: {image: a}\n  notify: [{url: 'http://0.0.0.0'}]\n":                               {"spec.notify[0].url", "others reach"},
 	} {
-		_, err := post(t, c.RESTConfig(), "abtesting", before+text, true)
+		_, err := post(t, c.RequestConfig(), "abtesting", before+text, true)
 		for _, w := range want {
 			if err == nil || !strings.Contains(err.Error(), w) {
 				t.Errorf("%s: %v; want %q", text, err, w)
@@ -194,8 +194,8 @@ func TestTheAPIServerRefusesWhatOnlyOneMachineCanDo(t *testing.T) {
 // The kinds show what people ask for first.
 func TestTheKindsAreShown(t *testing.T) {
 	c := start(t)
-	d := client(t, c.RESTConfig())
-	if _, err := post(t, c.RESTConfig(), "abtesting", strings.Replace(before, "safe-driver", "scaled", 1)+"  scorer: {image: a}\n  scaling: {replicas: 3}\n", false); err != nil {
+	d := client(t, c.RequestConfig())
+	if _, err := post(t, c.RequestConfig(), "abtesting", strings.Replace(before, "safe-driver", "scaled", 1)+"  scorer: {image: a}\n  scaling: {replicas: 3}\n", false); err != nil {
 		t.Fatal(err)
 	}
 	scale, err := d.Resource(endpoints).Namespace("abtesting").Get(t.Context(), "scaled", metav1.GetOptions{}, "scale")

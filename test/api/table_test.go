@@ -82,7 +82,7 @@ func TestTheAPIServerRefusesBadDocuments(t *testing.T) {
 	c := start(t)
 	for _, d := range documents(t, "bad.yaml", 130) {
 		t.Run(d.Name, func(t *testing.T) {
-			_, err := post(t, c.RESTConfig(), namespaceOf(d.text()), d.text(), true)
+			_, err := post(t, c.RequestConfig(), namespaceOf(d.text()), d.text(), true)
 			why, only := onlySpec[d.Name]
 			switch {
 			case err == nil && !only:
@@ -133,11 +133,11 @@ func TestGoodDocumentsMeanTheSameInACluster(t *testing.T) {
 			name := fmt.Sprintf("good-%d", i)
 			text := strings.Replace(d.text(), "name: safe-driver", "name: "+name, 1)
 			want := resolve(t, []byte(text))
-			sent, err := post(t, c.RESTConfig(), "abtesting", text, false)
+			sent, err := post(t, c.RequestConfig(), "abtesting", text, false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := client(t, c.RESTConfig()).Resource(endpoints).Namespace("abtesting").Get(t.Context(), sent.GetName(), metav1.GetOptions{})
+			got, err := client(t, c.RequestConfig()).Resource(endpoints).Namespace("abtesting").Get(t.Context(), sent.GetName(), metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -25,7 +25,7 @@ import (
 func TestAnUpgradeOfSerinKeepsThePods(t *testing.T) {
 	c := start(t)
 	istioKinds(t, c)
-	api := typed(t, c.RESTConfig())
+	api := typed(t, c.RequestConfig())
 	const namespace, before, after = "upgrade", "registry.example.com/serin@sha256:cccc", "registry.example.com/serin@sha256:dddd"
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 		t.Fatal(err)

@@ -43,7 +43,9 @@ func startAPI(ctx context.Context, dir string, log progress) (*Cluster, error) {
 	cluster := &Cluster{KubeConfig: c.KubeConfig(), Dir: mine, Own: true, log: log, stop: end}
 	err = r.record(state{})
 	if err == nil {
-		err = r.awaitReady(ctx)
+		soon, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		err = r.awaitReady(soon)
+		cancel()
 	}
 	if err == nil {
 		err = cluster.connect()
@@ -61,7 +63,7 @@ func newRunDir(dir string) (string, *os.File, error) {
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return "", nil, err
 	}
-	sweeping, err := lockWait(context.Background(), filepath.Join(dir, "api.lock"), progress{})
+	sweeping, err := lockAPI(dir)
 	if err != nil {
 		return "", nil, err
 	}
@@ -77,10 +79,17 @@ func newRunDir(dir string) (string, *os.File, error) {
 	return mine, held, nil
 }
 
+// lockAPI keeps others from making and removing folders of API-only clusters, which takes no time.
+func lockAPI(dir string) (unlock func(), err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return lockWait(ctx, filepath.Join(dir, "api.lock"), progress{})
+}
+
 // sweepAPI ends and removes API-only clusters whose test process is gone. Their node ends by itself; this is for the
 // folders, and for a node that was started but never read its input.
 func sweepAPI(dir string) error {
-	unlock, err := lockWait(context.Background(), filepath.Join(dir, "api.lock"), progress{})
+	unlock, err := lockAPI(dir)
 	if err != nil {
 		return err
 	}

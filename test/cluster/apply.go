@@ -35,11 +35,11 @@ func (c *Cluster) Apply(ctx context.Context, documents []byte) error {
 
 // ApplyObjects is Apply for objects.
 func (c *Cluster) ApplyObjects(ctx context.Context, objects ...*unstructured.Unstructured) error {
-	client, err := dynamic.NewForConfig(c.config)
+	client, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		return err
 	}
-	d, err := discovery.NewDiscoveryClientForConfig(c.config)
+	d, err := discovery.NewDiscoveryClientForConfig(c.RequestConfig())
 	if err != nil {
 		return err
 	}
@@ -98,9 +98,11 @@ func decode(documents []byte) (objects []*unstructured.Unstructured, err error) 
 	}
 }
 
-// AwaitDeployment waits until every replica of a Deployment's newest template is available.
+// AwaitDeployment waits until every replica of a Deployment's newest template is available, for five minutes at most.
 func (c *Cluster) AwaitDeployment(ctx context.Context, namespace, name string) error {
-	client, err := dynamic.NewForConfig(c.config)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	client, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		return err
 	}

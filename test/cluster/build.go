@@ -200,7 +200,7 @@ func goTool(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
 	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &out, &errs, 10*time.Second
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("go %s in %s: %w: %s", args[0], filepath.Base(dir), err, tail(errs.String(), 20))
 	}
@@ -223,6 +223,8 @@ func BuildSerin(ctx context.Context, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
 	began, path := time.Now(), filepath.Join(dir, "bin", "serin")
 	if _, err = goTool(ctx, filepath.Join(parts[0].dir, "..", ".."), "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./cmd/serin"); err != nil {
 		return "", err

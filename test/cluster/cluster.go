@@ -143,8 +143,15 @@ func (c *Cluster) connect() (err error) {
 	return nil
 }
 
-// RESTConfig is a client configuration of one's own.
+// RESTConfig is a client configuration of one's own, for what watches.
 func (c *Cluster) RESTConfig() *rest.Config { return rest.CopyConfig(c.config) }
+
+// RequestConfig is one for single requests: what is not answered within a minute has failed.
+func (c *Cluster) RequestConfig() *rest.Config {
+	rc := c.RESTConfig()
+	rc.Timeout = time.Minute
+	return rc
+}
 
 // Stop ends what Start started and answers when it is gone. Logs stay until the next start.
 func (c *Cluster) Stop() error {

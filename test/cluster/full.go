@@ -116,7 +116,7 @@ func loopback() (socket *os.File, address string, err error) {
 // bringUp takes a node that was just started to a mesh that takes requests.
 func (c *Cluster) bringUp(ctx context.Context, r *run, folders map[string]string, keep bool) error {
 	began := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	go func() { // `cluster down` may end it while we wait for something in it
 		select {

@@ -106,13 +106,15 @@ func deployDummies(ctx context.Context, t *testing.T, c *cluster.Cluster, o clus
 
 // removeDummies leaves a cluster that is not this test's as it was.
 func removeDummies(t *testing.T, c *cluster.Cluster) {
-	client, err := dynamic.NewForConfig(c.RESTConfig())
+	client, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	namespaces := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"})
-	if err := namespaces.Delete(context.WithoutCancel(t.Context()), "dummies", metav1.DeleteOptions{}); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	defer cancel()
+	if err := namespaces.Delete(ctx, "dummies", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -120,9 +122,9 @@ func removeDummies(t *testing.T, c *cluster.Cluster) {
 // awaitAnswer waits until the gateway has the routes: a moment after they were written, longer when istiod is busy.
 func awaitAnswer(ctx context.Context, t *testing.T, c *cluster.Cluster, header, want string) {
 	t.Helper()
-	last := ""
+	last, client := "", &http.Client{Timeout: 10 * time.Second}
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if last = ask(ctx, http.DefaultClient, c.Gateway, header); last == want {
+		if last = ask(ctx, client, c.Gateway, header); last == want {
 			return
 		}
 	}
@@ -181,7 +183,7 @@ func ask(ctx context.Context, client *http.Client, gateway, header string) strin
 }
 
 func checkInjection(ctx context.Context, t *testing.T, c *cluster.Cluster) {
-	client, err := dynamic.NewForConfig(c.RESTConfig())
+	client, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -177,7 +177,7 @@ func (c *Cluster) awaitRegistry(ctx context.Context) error {
 
 // awaitNode waits until the kubelet says that it takes pods.
 func (c *Cluster) awaitNode(ctx context.Context) error {
-	client, err := dynamic.NewForConfig(c.config)
+	client, err := dynamic.NewForConfig(c.RequestConfig())
 	if err != nil {
 		return err
 	}

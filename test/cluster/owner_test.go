@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -39,12 +40,12 @@ func TestFullEndsWithItsOwner(t *testing.T) {
 }
 
 func killOwner(t *testing.T, o cluster.Options) {
-	needE2E(t)
+	ctx := needE2E(t)
 	if report := os.Getenv(envReport); report != "" {
-		ownAndReport(t, o, report)
+		ownAndReport(ctx, t, o, report)
 	}
 	report := filepath.Join(t.TempDir(), "processes")
-	owner := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	owner := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
 	owner.Env = append(os.Environ(), envReport+"="+report)
 	if out, err := owner.CombinedOutput(); err == nil || owner.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the owner was to kill itself: %v\n%s", err, out)
@@ -55,8 +56,8 @@ func killOwner(t *testing.T, o cluster.Options) {
 }
 
 // ownAndReport starts a cluster, says which processes it consists of, and is killed.
-func ownAndReport(t *testing.T, o cluster.Options, report string) {
-	c, err := cluster.Start(t.Context(), o)
+func ownAndReport(ctx context.Context, t *testing.T, o cluster.Options, report string) {
+	c, err := cluster.Start(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,8 @@ func ownAndReport(t *testing.T, o cluster.Options, report string) {
 		t.Fatal(err)
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {}
+	<-ctx.Done()
+	t.Fatal("it survived SIGKILL")
 }
 
 func readReport(t *testing.T, path string) (processes map[string]int) {

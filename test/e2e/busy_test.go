@@ -17,7 +17,7 @@ import (
 // change back for as long as it may (ten seconds). It returns how to end it.
 func neighbour(t *testing.T) (stop func() (flips int)) {
 	t.Helper()
-	rc := mesh.RESTConfig()
+	rc := mesh.RequestConfig()
 	rc.QPS = -1 // as fast as asked for
 	api, err := client.New(rc, client.Options{Scheme: mesh.api.Scheme()})
 	if err != nil {

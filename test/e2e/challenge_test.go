@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
@@ -181,7 +182,8 @@ func (w *task) run(command string) string {
 }
 
 func (w *task) shell(command string) *exec.Cmd {
-	c := exec.CommandContext(w.t.Context(), "bash", "-c", w.here(command))
+	w.t.Helper()
+	c := bounded(w.t, 6*time.Minute, "bash", "-c", w.here(command)) // serin wait has five
 	c.Dir, c.Env = w.folder, append(os.Environ(), "PATH="+filepath.Join(w.folder, "bin")+":"+os.Getenv("PATH"))
 	return c
 }

@@ -33,7 +33,7 @@ func TestF1FirstVersionThatNeverBecomesReady(t *testing.T) {
 	if vs := w.routes(); vs != nil {
 		t.Errorf("there are routes to nothing: %v", vs.Spec.Http)
 	}
-	if a := w.ask(http.DefaultClient, safedriver.SampleRequest, "", ""); a.status != http.StatusNotFound {
+	if a := w.ask(passerBy, safedriver.SampleRequest, "", ""); a.status != http.StatusNotFound {
 		t.Errorf("a client got %+v, want that the gateway knows no such endpoint", a)
 	}
 	t.Logf("%s: %s", st.Reason, st.Message)
@@ -96,7 +96,7 @@ func TestF6BlueGreen(t *testing.T) {
 		return s.Rollout != nil && s.Rollout.To == "v2" && s.Weights.ShadowBP == 10000 && s.Rollout.Decision.Reason == "WaitingForEvidence"
 	})
 	w.until("an answer of blue by header", func() bool {
-		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "blue", "")
+		a := w.ask(passerBy, safedriver.SampleRequest, "blue", "")
 		return !a.failed() && a.revision() == "bluegreen-r2"
 	})
 	w.promote(st.Rollout.ID)

@@ -128,7 +128,7 @@ func TestSomebodyElsesVirtualServiceStaysAsItIs(t *testing.T) {
 		t.Errorf("after the endpoint went the VirtualService is\n%s\nwas\n%s", got, want)
 	}
 	w.until("requests go where they went before", func() bool {
-		return w.ask(http.DefaultClient, safedriver.SampleRequest, "", "").stamp == ""
+		return w.ask(passerBy, safedriver.SampleRequest, "", "").stamp == ""
 	})
 	all := stop()
 	if bad := failures(all); len(bad) > 0 {
@@ -165,7 +165,7 @@ func (w *world) elsewhere(t *testing.T, want map[string]int) (stop func() int) {
 			for path, status := range want {
 				req, _ := http.NewRequestWithContext(ctx, http.MethodGet, mesh.Gateway+path, nil)
 				req.Host = w.name + ".example.com"
-				resp, err := http.DefaultClient.Do(req)
+				resp, err := passerBy.Do(req)
 				if err != nil {
 					if ctx.Err() == nil {
 						t.Errorf("asking for %s: %v", path, err)
@@ -213,7 +213,7 @@ func TestRoutesThatNothingReachesAreSaid(t *testing.T) {
 	}
 	w.awaitStable("v1")
 	w.until("requests come to v1", func() bool {
-		return w.ask(http.DefaultClient, safedriver.SampleRequest, "", "").revision() == w.name+"-r1"
+		return w.ask(passerBy, safedriver.SampleRequest, "", "").revision() == w.name+"-r1"
 	})
 }
 

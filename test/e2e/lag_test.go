@@ -29,6 +29,9 @@ func TestTimeFromVerdictToLastMisroutedRequest(t *testing.T) {
 	defer stop()
 	var forward []time.Duration
 	for round := 0; len(forward) < 100; round++ {
+		if round == 10 {
+			t.Fatalf("%d weight moves in %d rollouts, want 100", len(forward), round)
+		}
 		version := fmt.Sprint("v2-", round)
 		w.apply(plan{Version: version, Image: mesh.scorer["v2"], MinRequests: "1", Steps: ladder()})
 		st := w.await("the last step", 5*time.Minute, func(s engine.Status) bool {

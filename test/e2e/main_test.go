@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 func runAll(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 70*time.Minute) // 20 for others to end, the first build, the start
 	defer cancel()
 	began := time.Now()
 	c, err := cluster.Start(ctx, cluster.Options{Kind: cluster.Full, Log: os.Stdout, Wait: 20 * time.Minute})
@@ -66,7 +66,9 @@ func runAll(m *testing.M) int {
 	}
 	fmt.Printf("== cluster: %.0f s\n", time.Since(began).Seconds())
 	began = time.Now()
-	if err := install(ctx); err != nil {
+	within, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	if err := install(within); err != nil {
 		fmt.Println("installing Serin:", err)
 		return 1
 	}
@@ -84,7 +86,7 @@ func install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if mesh.api, err = client.New(mesh.RESTConfig(), client.Options{Scheme: scheme}); err != nil {
+	if mesh.api, err = client.New(mesh.RequestConfig(), client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	manifests, err := chart()

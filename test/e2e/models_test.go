@@ -2,9 +2,9 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -60,7 +60,7 @@ func tryImage(t *testing.T, repository string, args ...string) (p packed, said s
 	}
 	began := time.Now()
 	args = append([]string{"image", "-o", "json", "--insecure", "--tag", mesh.Registry + "/" + repository}, args...)
-	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd := bounded(t, 10*time.Minute, binary, args...) // it may fetch packages
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -90,7 +90,7 @@ func TestDummyScorers(t *testing.T) {
 	})
 	ended := *w.awaitOutcome("b", "Promoted", 3*time.Minute).Rollout.EndedAt
 	w.until("everybody is answered by the new model", func() bool {
-		a := w.ask(http.DefaultClient, safedriver.SampleRequest, "", "")
+		a := w.ask(passerBy, safedriver.SampleRequest, "", "")
 		return a.text == says["dummies-r2"]
 	})
 	all := stop()
@@ -136,6 +136,8 @@ func scoringScript(model, env string) []string {
 // runs as nobody in particular.
 func TestScoringScriptImage(t *testing.T) {
 	t.Parallel()
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
 	_, said, err := tryImage(t, "refused:1", scoringScript("v1", "MODEL_NAME=other.txt")...)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(said, "Could not open /model/other.txt") || !strings.Contains(said, "nothing was pushed") {
@@ -143,14 +145,14 @@ func TestScoringScriptImage(t *testing.T) {
 	}
 	if ref, err := name.ParseReference(mesh.Registry+"/refused:1", name.Insecure); err != nil {
 		t.Error(err)
-	} else if _, err := remote.Head(ref); err == nil {
+	} else if _, err := remote.Head(ref, remote.WithContext(soon)); err == nil {
 		t.Error("it was pushed")
 	}
 	ref, err := name.ParseReference(azureML(t, "v1"), name.Insecure)
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := remote.Image(ref)
+	img, err := remote.Image(ref, remote.WithContext(soon))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func as(t *testing.T, user string) client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rc := mesh.RESTConfig()
+	rc := mesh.RequestConfig()
 	rc.Impersonate = rest.ImpersonationConfig{UserName: user}
 	c, err := client.New(rc, client.Options{Scheme: scheme})
 	if err != nil {

@@ -3,11 +3,11 @@ package e2e_test
 import (
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -72,7 +72,7 @@ spec:
 // kubeconfig is one of a service account, as a service connection holds it.
 func kubeconfig(t *testing.T, account string) string {
 	t.Helper()
-	rc := mesh.RESTConfig()
+	rc := mesh.RequestConfig()
 	cl, err := kubernetes.NewForConfig(rc)
 	if err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func pipelineWorld(t *testing.T, account string, production bool) *scenario.Worl
 // serinApply is what the platform team does once: the endpoint with its plan.
 func serinApply(t *testing.T, program, text string) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), program, "apply", "--namespace", namespace, "-f", "-")
+	c := bounded(t, time.Minute, program, "apply", "--namespace", namespace, "-f", "-")
 	c.Stdin, c.Env = strings.NewReader(text), append(os.Environ(), "KUBECONFIG="+mesh.KubeConfig)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("serin apply: %v: %s", err, out)

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -17,7 +18,9 @@ import (
 func (w *world) serin(args ...string) (code int, out string) {
 	w.t.Helper()
 	var stdout, stderr bytes.Buffer
-	code = cli.Run(w.t.Context(), append(args, "--namespace", namespace, "--endpoint", w.name), cli.IO{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
+	defer cancel()
+	code = cli.Run(ctx, append(args, "--namespace", namespace, "--endpoint", w.name), cli.IO{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	if code != 0 {
 		return code, stderr.String()
 	}

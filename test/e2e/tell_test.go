@@ -30,7 +30,7 @@ func (w *world) tellFailures() {
 	}
 	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
 		s := kinds[kind]
-		w.t.Logf("%d requests failed from %s to %s: %s", s.n, s.first.Format(clock), s.last.Format(clock), kind)
+		w.notes("%d requests failed from %s to %s: %s", s.n, s.first.Format(clock), s.last.Format(clock), kind)
 	}
 }
 
@@ -40,12 +40,12 @@ const clock = "15:04:05.000"
 func (w *world) tellEvents(ctx context.Context) {
 	var events corev1.EventList
 	if err := mesh.api.List(ctx, &events, client.InNamespace(w.key().Namespace)); err != nil {
-		w.t.Log("listing events:", err)
+		w.notes("listing events: %v", err)
 		return
 	}
 	for _, e := range events.Items {
 		if strings.HasPrefix(e.InvolvedObject.Name, w.name+"-") {
-			w.t.Logf("event %s ×%d %s %s: %s", e.LastTimestamp.Format(clock), e.Count, e.InvolvedObject.Name, e.Reason, e.Message)
+			w.notes("event %s ×%d %s %s: %s", e.LastTimestamp.Format(clock), e.Count, e.InvolvedObject.Name, e.Reason, e.Message)
 		}
 	}
 }

@@ -39,8 +39,7 @@ func newWorld(t *testing.T, name string) *world {
 	t.Helper()
 	w := &world{t: t, name: name, namespace: namespace, via: door{url: mesh.Gateway}}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
+		ctx := context.WithoutCancel(t.Context())
 		if t.Failed() {
 			w.tell(ctx)
 		}
@@ -56,22 +55,31 @@ func (w *world) tell(ctx context.Context) {
 	if err := mesh.api.Get(ctx, w.key(), &e); err == nil {
 		e.Status.Record = "(left out)"
 		text, _ := yaml.Marshal(e.Status)
-		w.t.Logf("status of %s:\n%s", w.name, text)
+		w.notes("status of %s:\n%s", w.name, text)
 	}
 	w.tellFailures()
 	w.tellEvents(ctx)
-	w.t.Logf("logs: %s/log", mesh.Dir)
+	w.notes("logs: %s/log", mesh.Dir)
 }
+
+// notes tells what is no failure of itself: unlike a failure it names no line of a test.
+func (w *world) notes(format string, args ...any) { fmt.Fprintf(w.t.Output(), format+"\n", args...) }
 
 func (w *world) key() client.ObjectKey {
 	return client.ObjectKey{Namespace: w.namespace, Name: w.name}
 }
 
+// remove deletes the endpoint and waits until it is gone.
 func (w *world) remove(ctx context.Context) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
 	e := &v1alpha1.ScoringEndpoint{}
 	e.Namespace, e.Name = w.namespace, w.name
-	_ = mesh.api.Delete(ctx, e)
-	for ctx.Err() == nil && !apierrors.IsNotFound(mesh.api.Get(ctx, w.key(), e)) {
+	for err := mesh.api.Delete(ctx, e); !apierrors.IsNotFound(err); err = mesh.api.Get(ctx, w.key(), e) {
+		if ctx.Err() != nil {
+			w.t.Fatalf("%s is still there two minutes after it was deleted: %v; finalizers %v, conditions %+v", w.name, err, e.Finalizers, e.Status.Conditions)
+		}
 		time.Sleep(100 * time.Millisecond)
 	}
 }
@@ -163,7 +171,7 @@ func (w *world) await(what string, most time.Duration, ok func(engine.Status) bo
 			line = fmt.Sprintf("%s step %s %s %s: %s", r.ID, r.StepName, r.Outcome, r.Decision.Reason, r.Decision.Message)
 		}
 		if line != last {
-			w.t.Logf("%6.1f s  %s", time.Since(began).Seconds(), line)
+			w.notes("%6.1f s  %s", time.Since(began).Seconds(), line)
 			last = line
 		}
 		if ok(st) {
