@@ -234,7 +234,7 @@ func runController(t *testing.T, c *cluster.Cluster, u *used) addresses {
 			t.Error("the log holds the path of a receiver, which may be a secret")
 		}
 		if t.Failed() {
-			t.Logf("the controller's log:\n%s", log)
+			fmt.Fprintf(t.Output(), "the controller's log:\n%s\n", log)
 		}
 	})
 	return at

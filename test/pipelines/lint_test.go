@@ -24,7 +24,11 @@ func TestShellcheck(t *testing.T) {
 	if err != nil || len(files) < 8 {
 		t.Fatalf("%d scripts, %v", len(files), err)
 	}
-	if out, err := bounded(t, "shellcheck", append(files, root+"/pipelines/rollout.sh")...).CombinedOutput(); err != nil {
+	ci, err := filepath.Glob(root + "/.ci/*")
+	if err != nil || len(ci) < 8 {
+		t.Fatalf("%d scripts of CI, %v", len(ci), err)
+	}
+	if out, err := bounded(t, "shellcheck", append(append(files, root+"/pipelines/rollout.sh"), ci...)...).CombinedOutput(); err != nil {
 		t.Errorf("shellcheck: %v\n%s", err, out)
 	}
 	bad := filepath.Join(t.TempDir(), "bad.sh")
