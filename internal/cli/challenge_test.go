@@ -2,8 +2,8 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -95,7 +95,7 @@ func (w laptop) run(line string) string {
 
 func (w laptop) serve(args []string) {
 	w.t.Helper()
-	c := exec.Command(os.Args[0], append(args, "--state", w.state)...)
+	c, quit := quittable(os.Args[0], append(args, "--state", w.state)...)
 	var log safeBuffer
 	c.Stdout, c.Stderr = &log, &log
 	if err := c.Start(); err != nil {
@@ -103,9 +103,10 @@ func (w laptop) serve(args []string) {
 	}
 	w.t.Cleanup(func() {
 		_ = c.Process.Signal(os.Interrupt)
-		_ = c.Wait()
+		_ = ends(w.t, c, quit)
+		quit()
 		if w.t.Failed() {
-			w.t.Log(log.String())
+			fmt.Fprintln(w.t.Output(), log.String())
 		}
 	})
 	w.run("serin wait --timeout 2m")

@@ -217,7 +217,7 @@ func hasFlag(c *cobra.Command, name string) bool { return c.Flags().Lookup(name)
 func (l *live) curl(args []string) (string, error) {
 	var body []byte
 	header := http.Header{}
-	address, client := "", http.DefaultClient
+	address, client := "", &http.Client{Timeout: soon}
 	for i := 0; i < len(args); i++ {
 		switch a := args[i]; a {
 		case "-s":
@@ -237,7 +237,7 @@ func (l *live) curl(args []string) (string, error) {
 			header.Set(name, strings.TrimSpace(value))
 		case "--unix-socket":
 			i++
-			client = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			client = &http.Client{Timeout: soon, Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(l.state, "serin.sock"))
 			}}}
 		default:

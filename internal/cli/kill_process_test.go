@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type served struct {
 	t                   *testing.T
 	file, state, folder string
 	cmd                 *exec.Cmd
+	quit                context.CancelFunc // of cmd
 	out                 safeBuffer
 	events              chan engine.Entry // of the present life; closed when it ends
 	killed              time.Time
@@ -37,10 +39,31 @@ type served struct {
 
 type interval struct{ from, to time.Time }
 
+// quittable is a program that quit makes say where it hangs. What it leaves running does not keep anybody waiting for its
+// output.
+func quittable(name string, args ...string) (c *exec.Cmd, quit context.CancelFunc) {
+	ctx, quit := context.WithCancel(context.Background())
+	c = exec.CommandContext(ctx, name, args...)
+	c.WaitDelay = 10 * time.Second
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGQUIT) }
+	return c, quit
+}
+
+// ends waits for a quittable program that was told to end.
+func ends(t *testing.T, c *exec.Cmd, quit context.CancelFunc) error {
+	t.Helper()
+	late := time.AfterFunc(soon, func() {
+		t.Errorf("%s did not end within %s of being told to", strings.Join(c.Args[1:], " "), soon)
+		quit()
+	})
+	defer late.Stop()
+	return c.Wait()
+}
+
 // start starts serve and waits until it serves; it returns what it says then.
 func (s *served) start() engine.Status {
 	s.t.Helper()
-	s.cmd = exec.Command(os.Args[0], "serve", "-f", s.file, "--state", s.state)
+	s.cmd, s.quit = quittable(os.Args[0], "serve", "-f", s.file, "--state", s.state)
 	s.cmd.Stderr = &s.out
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -71,6 +94,7 @@ func (s *served) kill() {
 		s.t.Fatal(err)
 	}
 	_ = s.cmd.Wait()
+	s.quit()
 }
 
 // down reports whether serve was down at some time of an interval.
@@ -117,7 +141,9 @@ func (s *served) status() (engine.Status, error) {
 func (s *served) ask(verb string, flags ...string) bool {
 	var out, errs safeBuffer
 	args := append([]string{verb, "--state", s.state}, flags...)
-	return Run(s.t.Context(), args, IO{In: strings.NewReader(""), Out: &out, Err: &errs}) == ExitDone
+	ctx, cancel := context.WithTimeout(s.t.Context(), killPatience)
+	defer cancel()
+	return Run(ctx, args, IO{In: strings.NewReader(""), Out: &out, Err: &errs}) == ExitDone
 }
 
 // listen reads the stream of events until serve ends.

@@ -386,7 +386,7 @@ func (k *killing) finish() {
 	if err := k.cmd.Process.Signal(os.Interrupt); err != nil {
 		k.t.Fatal(err)
 	}
-	if err := k.cmd.Wait(); err != nil {
+	if err := ends(k.t, k.cmd, k.quit); err != nil {
 		k.t.Errorf("serve did not end well: %v\n%s", err, k.out.String())
 	}
 	k.until("every scorer to be gone", func() bool { return len(k.ownerless()) == 0 })

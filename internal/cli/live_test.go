@@ -18,6 +18,17 @@ import (
 // soon bounds how long a test waits for what has to happen.
 const soon = 60 * time.Second
 
+// within receives what has to come soon.
+func within[T any](t *testing.T, what string, from <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-from:
+	case <-time.After(soon):
+		t.Errorf("not within %s: %s", soon, what)
+	}
+	return got
+}
+
 // safeBuffer may be written and read by several goroutines.
 type safeBuffer struct {
 	mu sync.Mutex
@@ -82,11 +93,18 @@ func serveLive(t *testing.T, text string) *live {
 		defer close(l.ended)
 		l.code = Run(ctx, []string{"serve", "-f", file, "--state", l.state, "--api", "127.0.0.1:0", "--tokens", tokens}, IO{In: strings.NewReader(""), Out: l.log, Err: l.log})
 	}()
-	t.Cleanup(func() { cancel(); <-l.ended })
+	t.Cleanup(l.end)
 	l.until("the gateway serves", func() bool { return l.said("serving ") && l.said("API on ") })
 	l.address, l.api = l.find(`serving (http://\S+)`), l.find(`API on (http://[^,\s]+)`)
 	l.status("the first version serves", func(s engine.Status) bool { return s.Stable != nil && s.Stable.Ready })
 	return l
+}
+
+// end tells serve to end, and waits until it has.
+func (l *live) end() {
+	l.t.Helper()
+	l.stop()
+	within(l.t, "serve has ended", l.ended)
 }
 
 func (l *live) write(name, text string, mode os.FileMode) string {

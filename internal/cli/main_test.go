@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain lets the test binary stand in for serin: scorers are started by it.
@@ -26,10 +27,18 @@ func TestMain(m *testing.M) {
 
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), mostOfAVerb)
+	defer cancel()
 	var out, errs bytes.Buffer
-	code = Run(t.Context(), args, IO{In: strings.NewReader(""), Out: &out, Err: &errs})
+	code = Run(ctx, args, IO{In: strings.NewReader(""), Out: &out, Err: &errs})
+	if ctx.Err() != nil {
+		t.Errorf("serin %s was not done within %s", strings.Join(args, " "), mostOfAVerb)
+	}
 	return code, out.String(), errs.String()
 }
+
+// mostOfAVerb is long: the demo is a verb too.
+const mostOfAVerb = 4 * time.Minute
 
 func TestExitCodes(t *testing.T) {
 	for _, c := range []struct {

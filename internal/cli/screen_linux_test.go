@@ -62,11 +62,10 @@ func TestWatchOnATerminal(t *testing.T) {
 	l.until("the screen is drawn", says("Ctrl-C ends watching"))
 	run(t, l.as("", "apply", "-f", l.write("v2.yaml", document("2", ""), 0o600))...)
 	l.until("the new version shows", says("version 1 → 2"))
-	l.stop()
-	<-l.ended
+	l.end()
 	waitFor(t, "it says that the API is away", says("no answer since"))
 	cancel()
-	if code := <-done; code != ExitDone {
+	if code := within(t, "status --watch has ended", done); code != ExitDone {
 		t.Errorf("exit code %d", code)
 	}
 	waitFor(t, "the cursor is back", says(leaveScreen))
@@ -112,7 +111,7 @@ func TestWatchInAPipe(t *testing.T) {
 		}()
 		l.until("the status is written", func() bool { return strings.Contains(out.String(), "\n") })
 		cancel()
-		if code := <-done; code != ExitDone || strings.Contains(out.String(), "\x1b") || errs.String() != "" {
+		if code := within(t, "status --watch has ended", done); code != ExitDone || strings.Contains(out.String(), "\x1b") || errs.String() != "" {
 			t.Errorf("-o %s: exit code %d, stdout %q, stderr %q", format, code, out, errs)
 		}
 	}

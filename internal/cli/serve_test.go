@@ -19,8 +19,9 @@ import (
 // TestMetricsOfServe: what clients asked shows by arm, revision and status.
 func TestMetricsOfServe(t *testing.T) {
 	l := serveLive(t, document("1", ""))
+	client := &http.Client{Timeout: soon}
 	for range 7 {
-		resp, err := http.Get(l.address)
+		resp, err := client.Get(l.address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +33,7 @@ func TestMetricsOfServe(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Authorization", token)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,8 +116,7 @@ func TestNotifyOfServe(t *testing.T) {
 	l.status("the gate waits", waiting)
 	run(t, l.as("", "promote")...)
 	said("m-3 PromotedByPerson")
-	l.stop()
-	<-l.ended
+	l.end()
 	seen := map[string]int{}
 	for _, w := range h.got() {
 		if seen[w]++; seen[w] > 1 {

@@ -137,7 +137,7 @@ func TestVerbs(t *testing.T) {
 			t.Errorf("serin %s was not driven", c.Name())
 		}
 	}
-	<-l.ended
+	within(t, "serve has ended after delete", l.ended)
 	if l.code != ExitDone {
 		t.Errorf("serve ended with %d after delete:\n%s", l.code, l.log)
 	}

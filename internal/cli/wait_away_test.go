@@ -184,7 +184,7 @@ func TestWaitOutlastsAKill(t *testing.T) {
 	s.until("the approval", func() bool { return s.ask("approve", "--step", "first", "--on-behalf-of", "Ann Lee") })
 	s.until("the wait to see it", func() bool { return strings.Contains(log.String(), "step first (1/3)") })
 	s.until("the end", func() bool { return s.ask("abort", "--timeout", "10s") })
-	if got := <-code; got != ExitReverted || !strings.Contains(log.String(), "Aborted") {
+	if got := within(t, "the wait has ended", code); got != ExitReverted || !strings.Contains(log.String(), "Aborted") {
 		t.Errorf("exit code %d, want %d:\n%s", got, ExitReverted, log)
 	}
 	st, err := s.status()

@@ -73,12 +73,16 @@ func TestEventsDoNotFlood(t *testing.T) {
 	defer w.Stop()
 	events := b.NewRecorder(scheme, corev1.EventSource{Component: "serin-controller"})
 	o := corev1.ObjectReference{APIVersion: "serin.dev/v1alpha1", Kind: "ScoringEndpoint", Namespace: "a", Name: "m", UID: "1"}
-	for range 500 {
+	deadline := time.After(time.Minute)
+	for n := range 500 {
 		events.Event(&o, corev1.EventTypeWarning, "Degraded", "the API server does not answer")
-		<-seen
+		select {
+		case <-seen:
+		case <-deadline:
+			t.Fatalf("the %d. Event was not told within a minute", n+1)
+		}
 	}
 	events.Event(&o, corev1.EventTypeWarning, "ErrorRate", "reverted")
-	deadline := time.After(time.Minute)
 	for writes := 0; ; {
 		select {
 		case e := <-s.made:
