@@ -67,25 +67,43 @@ func (c *connection) openURL() (*client, error) {
 	return &client{http: &http.Client{}, base: strings.TrimRight(c.url, "/"), token: strings.TrimSpace(string(token)), away: gone, where: c.url, endpoint: c.endpoint}, nil
 }
 
+// answerWithin bounds one request. None waits for a rollout: `wait` asks again and again.
+const answerWithin = time.Minute
+
 // call sends one request and decodes the answer into out. An action that is not
 // possible now (409) has an answer of its own, which goes into out too.
 func (c *client) call(ctx context.Context, method, path string, body []byte, out any) error {
-	resp, err := c.send(ctx, method, path, body)
-	if err != nil {
+	within, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	status, data, err := c.exchange(within, method, path, body)
+	switch {
+	case err == nil:
+	case ctx.Err() == nil && within.Err() != nil:
+		return exit{ExitError, away{fmt.Errorf("%s took the request and has not answered within %s: does `serin serve` hang?\nTry: its log; a restart of serin serve keeps its state", c.where, answerWithin)}}
+	default:
 		return err
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return away{fmt.Errorf("reading the answer of %s: %w", c.where, err)}
-	}
-	if _, isAction := out.(*engine.ActionResult); resp.StatusCode >= 300 && !(isAction && resp.StatusCode == http.StatusConflict) {
-		return apiError(resp.StatusCode, data)
+	if _, isAction := out.(*engine.ActionResult); status >= 300 && !(isAction && status == http.StatusConflict) {
+		return apiError(status, data)
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		return fmt.Errorf("reading the answer of %s: %w; is it the API of a serin of this version?", c.where, err)
 	}
 	return nil
+}
+
+// exchange sends one request and reads the whole answer.
+func (c *client) exchange(ctx context.Context, method, path string, body []byte) (int, []byte, error) {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return 0, nil, away{fmt.Errorf("reading the answer of %s: %w", c.where, err)}
+	}
+	return resp.StatusCode, data, nil
 }
 
 func (c *client) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {

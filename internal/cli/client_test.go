@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/serin-dev/serin/internal/kube"
 )
@@ -49,4 +54,25 @@ func TestExitCodesOfACluster(t *testing.T) {
 	if clusterError(nil) != nil {
 		t.Error("no error became one")
 	}
+}
+
+// TestAServeThatHangs: one that takes requests and never answers is given up, and `wait` knows that it is away.
+func TestAServeThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial := func(context.Context, string, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, there) }()
+			return here, nil
+		}
+		c := &client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, base: "http://serin", where: "the socket", endpoint: "driver"}
+		_, err := c.Status(t.Context())
+		if codeOf(err) != ExitError || !isAway(err) || !strings.Contains(err.Error(), "within 1m0s") {
+			t.Errorf("exit code %d, %v", codeOf(err), err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := c.Status(gone); !errors.Is(err, context.Canceled) {
+			t.Errorf("interrupted: %v", err)
+		}
+	})
 }
