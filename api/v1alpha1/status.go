@@ -10,7 +10,7 @@ type ScoringEndpointStatus struct {
 	// ObservedGeneration is the generation that this is about.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions are Accepted and Ready, which should be True, and Degraded,
-	// WeightsOverwritten, EvidenceLimited and RouteNotInForce, which should not.
+	// WeightsOverwritten, EvidenceLimited, RouteNotInForce and FallingBack, which should not.
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16

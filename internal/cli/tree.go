@@ -53,7 +53,7 @@ func notable(c engine.Condition) bool {
 	switch c.Type {
 	case engine.Ready, "Accepted", "Current":
 		return c.Status != "True"
-	case engine.Degraded, engine.WeightsOverwritten, engine.EvidenceLimited, engine.RouteNotInForce:
+	case engine.Degraded, engine.WeightsOverwritten, engine.EvidenceLimited, engine.RouteNotInForce, engine.FallingBack:
 		return c.Status == "True"
 	}
 	return false

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/serin-dev/serin/internal/judge"
 	"github.com/serin-dev/serin/internal/rollout"
 )
 
@@ -15,6 +16,7 @@ const (
 	WeightsOverwritten = "WeightsOverwritten"
 	EvidenceLimited    = "EvidenceLimited"
 	RouteNotInForce    = "RouteNotInForce"
+	FallingBack        = "FallingBack"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 
 // conditions says what is wrong, each with value, bound and what to do next.
 func (e *Engine) conditions() []Condition {
-	all := []Condition{e.ready(), e.degraded(), e.weightsOverwritten(), e.evidenceLimited(), e.routeNotInForce()}
+	all := []Condition{e.ready(), e.degraded(), e.weightsOverwritten(), e.evidenceLimited(), e.routeNotInForce(), e.fallingBack()}
 	for i := range all {
 		c := &all[i]
 		if before, known := e.conditioned[c.Type]; known && before.Status == c.Status {
@@ -103,4 +105,24 @@ func (e *Engine) routeNotInForce() Condition {
 		return e.expected(RouteNotInForce, "no request is known to go by older routes")
 	}
 	return e.wrong(RouteNotInForce, "OlderRoutesInUse", fmt.Sprintf("%s after the routes of epoch %d were written requests still go by older ones (at most %s are expected): see whether the mesh passes routes on to the gateway (istioctl proxy-status), and whether another VirtualService has the same hosts", f.Stale.Round(time.Second), epoch, rollout.RoutesDue))
+}
+
+// fallingBack says that the version in production fails requests which clients do not see fail yet.
+func (e *Engine) fallingBack() Condition {
+	stable, previous := e.rec.State.Stable, e.rec.State.Previous
+	if stable == nil || previous == nil {
+		return e.expected(FallingBack, "no version before stable is kept: stable answers for itself")
+	}
+	var requests, failed, answered uint64
+	for i := range e.rec.Evidence.Epochs {
+		if ep := &e.rec.Evidence.Epochs[i]; ep.Info.ID >= e.rec.StableSince {
+			c := &ep.Arms[judge.Stable]
+			requests, failed, answered = requests+c.Requests, failed+c.Errors, answered+c.FellBack
+		}
+	}
+	if answered == 0 {
+		return e.expected(FallingBack, fmt.Sprintf("version %s had to answer nothing in the place of stable", previous.Revision.Version))
+	}
+	return e.wrong(FallingBack, "PreviousAnswers", fmt.Sprintf("version %s failed %d of %d requests since its promotion; version %s answered %d of them, and does so until %s (rollout.keepOld): from then on clients see such failures. See the log of %s; serin rollback brings version %s back",
+		stable.Version, failed, requests, previous.Revision.Version, answered, previous.Until.UTC().Format(time.RFC3339), stable.Name, previous.Revision.Version))
 }

@@ -108,3 +108,27 @@ func TestRoutesThatNobodyAsksForAreNoReasonToHurry(t *testing.T) {
 		t.Errorf("%d actions in a round, want the routes again", n)
 	}
 }
+
+// TestFailuresThatClientsDoNotSeeAreSaid while the version before answers them, and no longer.
+func TestFailuresThatClientsDoNotSeeAreSaid(t *testing.T) {
+	w := newWorld(t)
+	w.inProduction("1")
+	w.says(engine.FallingBack, "False", "AsExpected", "no version before")
+	w.promoted("2")
+	w.round(50, 0)
+	w.says(engine.FallingBack, "False", "AsExpected", "version 1")
+	w.source.Fail(w.platform.Routing().Epoch, 3)
+	w.round(47, 0)
+	began := w.says(engine.FallingBack, "True", "PreviousAnswers", "version 2 failed 3 of ", "version 1 answered 3", "keepOld", "serin rollback").Since
+	w.clock.move(time.Minute) // the evidence is written down
+	w.round(0, 0)
+	w.open()
+	w.round(0, 0)
+	w.says(engine.FallingBack, "True", "PreviousAnswers", "failed 3 of ") // a new leader says it too
+	w.round(100, 0)
+	if c := w.condition(engine.FallingBack); c.Since.Before(began) {
+		t.Errorf("since %s, before it began at %s", c.Since, began)
+	}
+	w.until("keepOld is over", 0, 0, func() bool { w.clock.move(time.Minute); return w.Status().Previous == nil })
+	w.says(engine.FallingBack, "False", "AsExpected", "no version before")
+}

@@ -205,6 +205,18 @@ func (s *Source) Serve(r rollout.Routing, n int, failing float64) {
 	}
 }
 
+// Fail counts n requests that stable failed and the version before it answered.
+func (s *Source) Fail(epoch uint32, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.evidence.Epochs {
+		if ep := &s.evidence.Epochs[i]; ep.Info.ID == epoch {
+			count(&ep.Arms[judge.Stable], n, n)
+			ep.Arms[judge.Stable].FellBack += uint64(n)
+		}
+	}
+}
+
 func count(c *judge.Counts, n, bad int) {
 	c.Requests += uint64(n)
 	c.Units += uint64(n)
