@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,7 +84,14 @@ func goesBadAfterPromotion(t *testing.T, name, fallback string) {
 	}
 	turned := time.Now()
 	w.tells(name+"-r2", "fail")
-	st := w.await("the rollback", time.Minute, func(s engine.Status) bool { return s.Rollout.Outcome == "RolledBack" })
+	said := false
+	st := w.await("the rollback", time.Minute, func(s engine.Status) bool {
+		said = said || slices.ContainsFunc(s.Conditions, func(c engine.Condition) bool { return c.Type == engine.FallingBack && c.Status == "True" })
+		return s.Rollout.Outcome == "RolledBack"
+	})
+	if said != (fallback == "Stable") {
+		t.Errorf("the status said FallingBack: %v, with fallback %s", said, fallback)
+	}
 	if st.Rollout.Decision.Reason != "BakeFailed" {
 		t.Errorf("reason %s, want BakeFailed", st.Rollout.Decision.Reason)
 	}
