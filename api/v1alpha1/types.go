@@ -264,7 +264,7 @@ type Traffic struct {
 	// +kubebuilder:validation:Enum=Stable;None
 	// +kubebuilder:default=Stable
 	Fallback string `json:"fallback,omitempty"`
-	// CandidateTimeout is when a request counts as failed by the candidate.
+	// CandidateTimeout is when a request counts as failed by the candidate, or by the promoted revision while the old one is kept.
 	// +kubebuilder:default="2s"
 	CandidateTimeout PositiveDuration `json:"candidateTimeout,omitempty"`
 	// Timeout of a request.

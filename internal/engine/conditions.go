@@ -120,9 +120,17 @@ func (e *Engine) fallingBack() Condition {
 			requests, failed, answered = requests+c.Requests, failed+c.Errors, answered+c.FellBack
 		}
 	}
+	old := previous.Revision
 	if answered == 0 {
-		return e.expected(FallingBack, fmt.Sprintf("version %s had to answer nothing in the place of stable", previous.Revision.Version))
+		return e.expected(FallingBack, fmt.Sprintf("version %s, which is kept, answered nothing in the place of stable", old.Version))
 	}
-	return e.wrong(FallingBack, "PreviousAnswers", fmt.Sprintf("version %s failed %d of %d requests since its promotion; version %s answered %d of them, and does so until %s (rollout.keepOld): from then on clients see such failures. See the log of %s; serin rollback brings version %s back",
-		stable.Version, failed, requests, previous.Revision.Version, answered, previous.Until.UTC().Format(time.RFC3339), stable.Name, previous.Revision.Version))
+	until, back := fmt.Sprintf("and does so until %s (rollout.keepOld): from then on clients see such failures", previous.Until.UTC().Format(time.RFC3339)), "serin rollback brings"
+	if !e.observed.Revisions[old.Name].Ready {
+		until = "and is not ready now: clients see such failures"
+	}
+	if a := e.rec.State.Attempt; a != nil && a.Outcome == rollout.Running {
+		back = "serin abort, then serin rollback bring"
+	}
+	return e.wrong(FallingBack, "PreviousAnswers", fmt.Sprintf("version %s failed %d of %d requests since its promotion; version %s answered %d of them, %s. See the log of %s; %s version %s back",
+		stable.Version, failed, requests, old.Version, answered, until, stable.Name, back, old.Version))
 }

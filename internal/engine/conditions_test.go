@@ -125,9 +125,14 @@ func TestFailuresThatClientsDoNotSeeAreSaid(t *testing.T) {
 	w.open()
 	w.round(0, 0)
 	w.says(engine.FallingBack, "True", "PreviousAnswers", "failed 3 of ") // a new leader says it too
+	w.onTrial("3")
+	w.says(engine.FallingBack, "True", "PreviousAnswers", "version 2 failed 3 of ", "serin abort")
 	w.round(100, 0)
 	if c := w.condition(engine.FallingBack); c.Since.Before(began) {
 		t.Errorf("since %s, before it began at %s", c.Since, began)
+	}
+	if r := w.act("Abort", ""); !r.Accepted {
+		t.Fatalf("aborting: %+v", r)
 	}
 	w.until("keepOld is over", 0, 0, func() bool { w.clock.move(time.Minute); return w.Status().Previous == nil })
 	w.says(engine.FallingBack, "False", "AsExpected", "no version before")

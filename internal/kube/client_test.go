@@ -416,8 +416,8 @@ func TestClientHistory(t *testing.T) {
 	}
 	e := shownEndpoint(t, nil)
 	record, err := json.Marshal(saved{Audit: []entry{{Entry: engine.Entry{At: late, Kind: "Transition", Message: "entered driver-7"}}, {Entry: engine.Entry{At: late.Add(time.Second), Kind: "Applied", By: "cli", Message: "version 3"}}},
-		// Number 8 ended a moment ago and is not filed yet; 7 is, and has not left the record.
-		Ended: []engine.RolloutRecord{{ID: "driver-7", Attempt: rollout.Attempt{ID: "driver-7", Number: 7}}, {ID: "driver-8", Attempt: rollout.Attempt{ID: "driver-8", Number: 8, Outcome: rollout.Superseded}}},
+		// Number 8 was promoted and taken back a moment ago, and is not filed yet; 7 is, and has not left the record.
+		Ended: []engine.RolloutRecord{{ID: "driver-7", Attempt: rollout.Attempt{ID: "driver-7", Number: 7}}, {ID: "driver-8", Attempt: rollout.Attempt{ID: "driver-8", Number: 8, Outcome: rollout.Promoted}}, {ID: "driver-8", Attempt: rollout.Attempt{ID: "driver-8", Number: 8, Outcome: rollout.RolledBack}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -428,8 +428,8 @@ func TestClientHistory(t *testing.T) {
 	if err != nil || len(list) != 3 || list[0].ID != "driver-8" || list[1].ID != "driver-7" || list[2].ID != "driver-6" {
 		t.Errorf("rollouts %+v, %v, want driver-8, driver-7 and driver-6", list, err)
 	}
-	if list, err = c.Rollouts(t.Context(), 1); err != nil || len(list) != 1 || list[0].ID != "driver-8" {
-		t.Errorf("the last rollout: %+v, %v, want driver-8", list, err)
+	if list, err = c.Rollouts(t.Context(), 1); err != nil || len(list) != 1 || list[0].ID != "driver-8" || list[0].Attempt.Outcome != rollout.RolledBack {
+		t.Errorf("the last rollout: %+v, %v, want driver-8 as it ended last", list, err)
 	}
 	lines, err := c.Audit(t.Context(), 10)
 	var got []string

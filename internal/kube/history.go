@@ -184,16 +184,23 @@ func (r *record) rollouts(ctx context.Context) ([]v1alpha1.ScoringRollout, error
 // Rollouts returns the records of ended rollouts, latest first: those filed, and those
 // that the record holds until they are.
 func (r *record) Rollouts(ctx context.Context, _ string, limit int) ([]engine.RolloutRecord, error) {
+	out := []engine.RolloutRecord{}
+	has := func(id string) bool {
+		return slices.ContainsFunc(out, func(w engine.RolloutRecord) bool { return w.ID == id })
+	}
 	r.mu.Lock()
-	out := append([]engine.RolloutRecord{}, r.have.Ended...)
+	for _, w := range slices.Backward(r.have.Ended) {
+		if !has(w.ID) { // one that was promoted and taken back ended twice
+			out = append(out, w)
+		}
+	}
 	r.mu.Unlock()
-	waiting := len(out)
 	list, err := r.rollouts(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range list[:min(limit, len(list))] {
-		if slices.ContainsFunc(out[:waiting], func(w engine.RolloutRecord) bool { return w.ID == s.Name }) {
+		if has(s.Name) {
 			continue
 		}
 		var rec engine.RolloutRecord

@@ -322,8 +322,8 @@ func (p *platform) input(r rollout.Revision) (RevisionInput, error) {
 	}, nil
 }
 
-// promote stops publishing addresses that are not ready: there is no stable
-// behind stable to hand over to.
+// promote stops publishing addresses that are not ready: pods of production end in
+// ordinary ways, and the version before it is not kept for ever.
 func (p *platform) promote(ctx context.Context, r rollout.Revision) error {
 	if d, err := p.toAdopt(ctx, r); err != nil || d != nil {
 		return err // an adopted one's Service is as it must be

@@ -51,10 +51,13 @@ func (c *Controller) show(ctx context.Context, x *endpoint) {
 	}
 }
 
+// showFirstMost bounds how long an answer waits for the status: who asked must hear in time.
+const showFirstMost = 5 * time.Second
+
 // showFirst has the status shown before something is answered: who reads the answer and
-// then looks finds what came of it. It waits for no longer than a call may take.
+// then looks finds what came of it.
 func (c *Controller) showFirst(ctx context.Context, x *endpoint) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, showFirstMost)
 	defer cancel()
 	shown := make(chan struct{})
 	select {

@@ -149,7 +149,7 @@ func (k *call) release() { k.count(-1) }
 func (k *call) forward() {
 	r := k.route
 	target, until := r.stable, k.start.Add(r.timeout)
-	limit, mayFall := until, k.behind != nil && !k.spared
+	limit, mayFall := until, k.behind != nil && !k.spared && !(k.behind == r.previous && k.behind.health.down(k.start))
 	switch {
 	case k.spared:
 		k.c.g.stats.spared.Add(1)
@@ -165,22 +165,43 @@ func (k *call) forward() {
 		k.took = time.Since(k.start)
 	}
 	served, g := first, f
-	if mayFall && f != ClientGone && (f != None || first.head.Status >= 500) {
-		if now := time.Now(); now.Before(until) {
-			served = newHop(k.behind, until, k.c.gone)
-			g = k.ask(served, false, now)
-		}
+	if mayFall && f != ClientGone && (f != None || first.head.Status >= 500) && time.Now().Before(until) {
+		served, g = k.askBehind(first, f, until)
 	}
 	if !k.streamed {
 		served.until = until // there is nobody left to leave time for
 	}
 	broken := k.reply(served, g)
 	now := time.Now()
-	k.record(first, f, served != first, broken, now)
+	k.record(first, f, served != first && g == None && broken == None && served.head.Status < 500, broken, now)
 	if served != first {
 		served.free(now)
 	}
 	first.free(now)
+}
+
+// askBehind asks who stands behind the arm what it failed. Where both fail clients see what stable says.
+func (k *call) askBehind(first *hop, f Failure, until time.Time) (*hop, Failure) {
+	now := time.Now()
+	second := newHop(k.behind, until, k.c.gone)
+	g := k.ask(second, false, now)
+	if k.behind == k.route.previous {
+		k.behind.health.note(k.absence(second, g), now)
+	}
+	worse := g != None && g != ClientGone || g == None && k.behind == k.route.previous && second.head.Status >= 500
+	if f == None && worse {
+		second.free(now)
+		return first, f
+	}
+	return second, g
+}
+
+// absence tells a version that fails from one that is not there: a mesh answers in the place of the second.
+func (k *call) absence(h *hop, f Failure) Failure {
+	if f == None && k.route.Relay != nil && h.head.Status == 503 && !h.head.Has(wire.SerinRevision) {
+		return Connect
+	}
+	return f
 }
 
 // leaving says whether the client has left; nil: nobody waits for the answer to a copy, so it is no use to look.

@@ -76,3 +76,69 @@ func TestVersionBeforeIsNotStoppedWhileItMayBeAsked(t *testing.T) {
 	client.Close()
 	soon(t, "the request to end", func() bool { return g.InFlight("r1") == 0 })
 }
+
+// TestWhereTheVersionBeforeCannotAnswer the client is no worse off, and nobody counts it as answered.
+func TestWhereTheVersionBeforeCannotAnswer(t *testing.T) {
+	gone := nobody(t, "r1")
+	for name, c := range map[string]struct {
+		stable, previous *Target
+		status           int
+		body, why        string
+	}{
+		"both fail":          {backend(t, "r2", 500), backend(t, "r1", 503), 500, "r2:x", ""},
+		"no answer, failure": {scripted(t, "r2", func(int, net.Conn) {}), backend(t, "r1", 503), 503, "r1:x", "previous"},
+		"nobody is there":    {backend(t, "r2", 500), gone, 500, "r2:x", ""},
+		"nobody at all":      {scripted(t, "r2", func(int, net.Conn) {}), gone, 502, "", "previous"},
+		"it knows no better": {backend(t, "r2", 500), backend(t, "r1", 400), 400, "r1:x", "previous"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tap := newCounter()
+			g, url := serve(t, tap)
+			swap(t, g, Table{Rollout: "x", Stable: c.stable, Previous: c.previous, Fallback: true})
+			status, body, header := ask(t, url)
+			if status != c.status || c.body != "" && body != c.body || header.Get("x-serin-fallback") != c.why {
+				t.Errorf("%d %q %v, want %d %q", status, body, header, c.status, c.body)
+			}
+			tap.await(t, "the failure", func() bool { return tap.failed[split.Stable] == 1 })
+			if x := tap.last; x.FellBack != (c.status < 500) {
+				t.Errorf("recorded %+v", x)
+			}
+		})
+	}
+}
+
+// TestVersionBeforeThatIsGoneIsLeftAlone: after a few tries stable has its whole time again, and once a second somebody looks
+// whether it is back.
+func TestVersionBeforeThatIsGoneIsLeftAlone(t *testing.T) {
+	g, url := serve(t, newCounter())
+	swap(t, g, Table{Rollout: "x", Stable: scripted(t, "r2", func(int, net.Conn) {}), Previous: nobody(t, "r1"), Fallback: true})
+	soon(t, "it to be left alone", func() bool {
+		_, _, header := ask(t, url)
+		return header.Get("x-serin-fallback") == ""
+	})
+	var h health
+	now := time.Now()
+	for range failMost {
+		if h.down(now) {
+			t.Fatal("left alone too early")
+		}
+		h.note(Connect, now)
+	}
+	if !h.down(now) || !h.down(now.Add(restTime-1)) || h.down(now.Add(restTime)) {
+		t.Error("not left alone for a second")
+	}
+	if h.note(None, now); h.down(now) {
+		t.Error("left alone though it is back")
+	}
+}
+
+// nobody is where nobody listens.
+func nobody(t *testing.T, revision string) *Target {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return &Target{Revision: revision, Addr: ln.Addr().String()}
+}

@@ -92,7 +92,7 @@ const (
 	restTime = time.Second
 )
 
-// health is what the requests themselves tell of a candidate. After failMost transport failures in a row it rests: it
+// health is what the requests themselves tell of a candidate, or of the version before stable. After failMost transport failures in a row it rests: it
 // gets one request a second, to learn whether it is back.
 type health struct {
 	failures atomic.Int32
@@ -106,6 +106,11 @@ func (h *health) resting(now time.Time) bool {
 	}
 	until := h.until.Load()
 	return now.UnixNano() < until || !h.until.CompareAndSwap(until, now.Add(restTime).UnixNano())
+}
+
+// down says whether it is no use to ask one that is asked only for what another fails.
+func (h *health) down(now time.Time) bool {
+	return h.failures.Load() >= failMost && now.UnixNano() < h.until.Load()
 }
 
 // note learns from a request that was really tried.

@@ -328,8 +328,8 @@ func TestThereIsNoLoopAfterAPromotion(t *testing.T) {
 	kept.awaitOrder(c)
 	c.order(kandidat, wire.Order{Role: wire.Stable, PreviousURL: kept.url, Fallback: true})
 	promoted.awaitOrder(c)
-	if got := promoted.ask(byWeight); got.status != 500 || got.body != `{"error": "kept"}` || got.fallback != "previous" {
-		t.Errorf("answer %+v, want the kept one's failure", got)
+	if got := promoted.ask(byWeight); got.status != 500 || got.body != `{"error": "promoted"}` || got.fallback != "" {
+		t.Errorf("answer %+v, want the promoted one's own failure", got)
 	}
 	if a, b := fresh.asked.Load(), old.asked.Load(); a != 1 || b != 1 {
 		t.Errorf("the promoted one was asked %d times, the kept one %d, want once each", a, b)

@@ -203,11 +203,11 @@ func (t *turn) promote(reason Reason, message string) {
 	old := t.s.Stable
 	t.drop(&t.s.Previous)
 	t.s.Stable, t.s.Candidate = &c, nil
+	t.route(Routing{Rollout: a.ID, Step: a.Step, Stable: c.Name})
+	t.actions = append(t.actions, PromoteRevision{c})
 	if old != nil {
 		t.s.Previous = &Kept{Revision: *old, Until: t.in.Now.Add(a.Plan.KeepOld)}
 	}
-	t.route(Routing{Rollout: a.ID, Step: a.Step, Stable: c.Name})
-	t.actions = append(t.actions, PromoteRevision{c})
 	t.note(judge.Advance, reason, message)
 }
 

@@ -162,12 +162,8 @@ func (t *turn) status(r *Revision) RevisionStatus {
 }
 
 // route asks for routes; the epoch grows, by one in a turn, when the rules change.
-// Behind stable stands the version before it, for as long as it is kept.
 func (t *turn) route(r Routing) {
-	r.Epoch, r.Previous = t.was.Epoch, ""
-	if t.s.Previous != nil {
-		r.Previous = t.s.Previous.Revision.Name
-	}
+	r.Epoch = t.was.Epoch
 	if !r.sameRules(t.was) {
 		r.Epoch++
 	}
@@ -258,21 +254,18 @@ func (t *turn) start(w Wish) {
 	t.note(judge.Hold, Starting, fmt.Sprintf("starting %s (version %s)", r.Name, r.Version))
 }
 
-// drop stops a kept revision, which the routes name no more.
+// drop stops a kept revision.
 func (t *turn) drop(k **Kept) {
 	if *k == nil {
 		return
 	}
-	gone := (*k).Revision
-	*k = nil
-	switch r := t.s.Routing; gone.Name {
-	case r.Candidate:
+	if t.s.Routing.Candidate == (*k).Revision.Name {
+		r := t.s.Routing
 		r.Candidate, r.WeightBP, r.ShadowBP, r.HandOver = "", 0, 0, false
 		t.route(r)
-	case r.Previous:
-		t.route(r)
 	}
-	t.actions = append(t.actions, StopRevision{gone})
+	t.actions = append(t.actions, StopRevision{(*k).Revision})
+	*k = nil
 }
 
 // end ends the attempt without promotion. While the candidate serves and stable
@@ -358,9 +351,18 @@ func (t *turn) ensure() {
 	if t.s.Stable == nil {
 		return
 	}
+	t.standBehind()
 	t.putBack()
-	if t.s.Routing.Epoch != t.was.Epoch || !t.inForce() {
+	if t.s.Routing != t.was || !t.inForce() {
 		t.actions = append(t.actions, SetRouting{t.s.Routing})
+	}
+}
+
+// standBehind puts the version before stable behind it, for as long as it is kept.
+func (t *turn) standBehind() {
+	t.s.Routing.Previous = ""
+	if t.s.Previous != nil {
+		t.s.Routing.Previous = t.s.Previous.Revision.Name
 	}
 }
 

@@ -129,9 +129,10 @@ type Routing struct {
 	HandOver bool `json:"handOver,omitempty"`
 }
 
-// sameRules reports whether both route alike, whatever their epochs.
+// sameRules reports whether both route alike, whatever their epochs. Who stands behind stable is asked by its own end, not
+// by the router, and no request can show it.
 func (r Routing) sameRules(o Routing) bool {
-	r.Epoch, o.Epoch = 0, 0
+	r.Epoch, o.Epoch, r.Previous, o.Previous = 0, 0, "", ""
 	return r == o
 }
 

@@ -151,7 +151,7 @@ func checkStep(t *testing.T, before State, in Input, after State, actions []Acti
 // routesHold: only what is ready gets traffic, epochs grow, one change a call.
 func routesHold(before State, in Input, after State, actions []Action) (broken []string) {
 	r, b := after.Routing, before.Routing
-	if r.Epoch != b.Epoch && r.Epoch != b.Epoch+1 || r.Epoch == b.Epoch && r != b {
+	if r.Epoch != b.Epoch && r.Epoch != b.Epoch+1 || r.Epoch == b.Epoch && !r.sameRules(b) {
 		broken = append(broken, "routes changed without an epoch of their own")
 	}
 	if in.Observed.StateUnreadable || before.Version != stateVersion {

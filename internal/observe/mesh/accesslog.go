@@ -93,7 +93,7 @@ func (h *Hub) Log(entry *data.HTTPAccessLogEntry) {
 	case "unready", "handed-over": // by a pod that had never been ready, or by an order of ours: nobody's failure
 		return
 	default:
-		event.FellBack, event.Failed = true, true
+		event.FellBack, event.Failed = !event.Failed, true // answered in its place, if that was no failure too
 	}
 	e.log(s, &event, max(1, uint64(common.GetUpstreamRequestAttemptCount())), h.clock())
 }
