@@ -81,9 +81,9 @@ func (c *client) call(ctx context.Context, method, path string, body []byte, out
 	case ctx.Err() == nil && within.Err() != nil:
 		undecided := ""
 		if method != http.MethodGet {
-			undecided = " What was asked may still be carried out"
+			undecided = " What was asked may still be carried out."
 		}
-		return exit{ExitError, away{fmt.Errorf("%s took the request and has not answered within %s: does `serin serve` hang?%s\nTry: its log; a restart of serin serve keeps its state", c.where, answerWithin, undecided)}}
+		return exit{ExitError, away{fmt.Errorf("%s gave no answer within %s: does `serin serve` hang?%s\nTry: its log; a restart of serin serve keeps its state", c.where, answerWithin, undecided)}}
 	default:
 		return err
 	}

@@ -208,7 +208,7 @@ func (o *imageOptions) tryScorer() (string, error) {
 	}
 	for _, set := range []string{"model", "dummy", "listen"} {
 		if c.Flags().Changed(set) {
-			return "", usageError("what follows -- must not hold --%s: the image sets it", set)
+			return "", setByImage("--" + set)
 		}
 	}
 	t.model, t.Dummy = o.model, o.dummy
@@ -220,6 +220,11 @@ func (o *imageOptions) tryScorer() (string, error) {
 	}
 	sum := sha256.Sum256(t.Model)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+// setByImage refuses a flag of the scorer that the image sets itself.
+func setByImage(flag string) error {
+	return usageError("what follows -- must not hold %s: the image sets it", flag)
 }
 
 // sourceDate is the time that the image carries: reproducible builds' own way.

@@ -63,12 +63,12 @@ func (o *scriptOptions) check(server []string) error {
 	if o.requirements == "" {
 		return usageError("--scoring-script needs --requirements: a file of pip with azureml-inference-server-http and what the script imports, each with its version")
 	}
-	if info, err := os.Stat(o.requirements); err != nil || !info.Mode().IsRegular() {
-		return usageError("--requirements: %q is no file", o.requirements)
+	if err := isFile("--requirements", o.requirements); err != nil {
+		return err
 	}
 	for _, a := range server {
 		if own := ownServerFlag(a); own != "" {
-			return usageError("what follows -- must not hold %s: the image sets it", own)
+			return setByImage(own)
 		}
 	}
 	for _, e := range o.env {
@@ -84,6 +84,14 @@ func (o *scriptOptions) check(server []string) error {
 	return nil
 }
 
+// isFile refuses a flag that should name a file.
+func isFile(flag, path string) error {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return usageError("%s: %q is no file", flag, path)
+	}
+	return nil
+}
+
 // source is the folder or file to pack, and the script's name in it.
 func (o *scriptOptions) source() (from, name string, err error) {
 	from, name = o.script, filepath.Base(o.script)
@@ -94,8 +102,8 @@ func (o *scriptOptions) source() (from, name string, err error) {
 		}
 		from, name, at = o.code, filepath.ToSlash(filepath.Clean(o.script)), filepath.Join(o.code, o.script)
 	}
-	if info, err := os.Stat(at); err != nil || !info.Mode().IsRegular() {
-		return "", "", usageError("--scoring-script: %q is no file", at)
+	if err := isFile("--scoring-script", at); err != nil {
+		return "", "", err
 	}
 	return from, name, nil
 }

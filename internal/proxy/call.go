@@ -119,9 +119,7 @@ func (k *call) claim() {
 		}
 		k.route = r
 		k.choose()
-		if k.behind = nil; !k.direct && !k.streamed && (r.Relay == nil || k.stamp.judged()) {
-			k.behind = r.behind(k.arm)
-		}
+		k.behind = k.standsBehind()
 		k.count(1)
 		if g.route.Load() == r || !g.route.Load().serves() {
 			break
@@ -149,7 +147,7 @@ func (k *call) release() { k.count(-1) }
 func (k *call) forward() {
 	r := k.route
 	target, until := r.stable, k.start.Add(r.timeout)
-	limit, mayFall := until, k.behind != nil && !k.spared && !(k.behind == r.previous && k.behind.health.down(k.start))
+	limit, mayFall := until, k.behind != nil && !k.spared
 	switch {
 	case k.spared:
 		k.c.g.stats.spared.Add(1)

@@ -65,18 +65,6 @@ func (r *route) stamp(u *upstream) []byte {
 	return r.stableStamp
 }
 
-// behind is who is asked what this arm fails, nil: nobody. A relay has its own scorer for candidate, whatever its role:
-// beside stable it hands nothing on, but for failures.
-func (r *route) behind(arm split.Arm) *upstream {
-	switch {
-	case !r.Fallback:
-		return nil
-	case arm == split.Candidate && r.stable != nil:
-		return r.stable
-	}
-	return r.previous
-}
-
 // choose decides the arm: by header, by key, or by a coin.
 func (k *call) choose() {
 	r, req := k.route, &k.c.req
@@ -107,6 +95,21 @@ func (k *call) choose() {
 	}
 	k.keyed = false
 	k.arm = split.ByCoin(weight, rand.Uint64())
+}
+
+// standsBehind is who is asked what the arm fails, nil: nobody. A relay has its own scorer for candidate, whatever its role:
+// beside stable it hands nothing on, but for failures.
+func (k *call) standsBehind() *upstream {
+	r := k.route
+	switch {
+	case !r.Fallback, k.direct, k.streamed, r.Relay != nil && !k.stamp.judged():
+		return nil
+	case k.arm == split.Candidate && r.stable != nil:
+		return r.stable
+	case r.previous != nil && r.previous.health.down(k.start):
+		return nil
+	}
+	return r.previous
 }
 
 func (k *call) stickyKey() []byte {
