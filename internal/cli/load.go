@@ -326,7 +326,7 @@ func readLines(file string) ([][]byte, error) {
 }
 
 func printTally(w io.Writer, t *tally) {
-	fmt.Fprintf(w, "sent %d in %.1f s (%.1f/s): %d answered well, %d failed (%d because of Serin), %d answered by another version in its place\n",
+	fmt.Fprintf(w, "sent %d in %.1f s (%.1f/s): %d answered well, %d failed (%d because of Serin), %d answered by a version in another's place\n",
 		t.Sent, t.Seconds, float64(t.Sent)/max(t.Seconds, 1e-9), t.OK, t.Failed, t.Serin, t.FellBack)
 	fmt.Fprintf(w, "latency p50 %.2f ms, p99 %.2f ms\n", t.P50, t.P99)
 	for _, r := range sortedKeys(t.ByRevision) {
